@@ -237,7 +237,8 @@ stage_asan() {
     export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$TMPDIR/report"
     export LSAN_OPTIONS="suppressions=$top/tests/support/leaks.txt:print_suppressions=0"
     ctest_suite build-asan ctest
-    suite mount 1800 tests/mount/run.py --bin build-asan/bin --quick
+    suite mount 1800 tests/mount/run.py --bin build-asan/bin --quick \
+        --variant passthrough=on,io_uring=on
 }
 
 stage_tsan() {

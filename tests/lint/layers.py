@@ -2,8 +2,8 @@
 """Check that the arrows between the folders point down only.
 
 Reads the #include lines of every C file.  A folder may include itself, what
-stands in ALLOWED beside it, and include/mooncake.  fs and master meet only in
-include/; the one place that builds a program of several folders is its main.c.
+stands in ALLOWED beside it, and include/mooncake; fs and master meet only
+there.
 
 usage: layers.py [TOP]
 """
@@ -41,11 +41,6 @@ FORBIDDEN = {
     "master": ["engine/node", "engine/transport"],
 }
 
-# mooncakefs without master= starts one inside itself.
-EXCEPTIONS = {
-    "fs/main.c": ["master"],
-}
-
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
@@ -55,10 +50,8 @@ def folder_of(path):
     return max(fitting, key=len, default=None)
 
 
-def may_include(path, source, target):
+def may_include(source, target):
     if target == source or target == "include/mooncake":
-        return True
-    if target in EXCEPTIONS.get(path, []):
         return True
     if target in FORBIDDEN.get(source, []):
         return False
@@ -89,7 +82,7 @@ def check_file(top, path):
             yield f'{name}:{line}: "{included}" is not a path from the root'
             continue
         target = folder_of(included)
-        if target is None or not may_include(name, source, target):
+        if target is None or not may_include(source, target):
             yield f"{name}:{line}: {source} may not include {included}"
 
 
