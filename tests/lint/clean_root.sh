@@ -47,9 +47,10 @@ done
 [ "$(id -u)" = 0 ] || { echo "clean_root: needs root" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "clean_root: needs debootstrap" >&2; exit 1; }
 
-mirror=$(awk '$1 == "URIs:" { print $2; exit }
-    $1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^https?:/) { print $i; exit } }' \
-    /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true)
+mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null |
+    awk '$1 == "URIs:" || $1 == "deb" {
+             for (i = 2; i <= NF; i++) if ($i ~ /^https?:.*\/debian\/?$/) { print $i; exit }
+         }')
 [ -n "$mirror" ] || { echo "clean_root: no mirror in this machine's apt sources" >&2; exit 1; }
 
 root=$(mktemp -d "${TMPDIR:-/tmp}/mooncake-root.XXXXXX")
