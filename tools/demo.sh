@@ -229,7 +229,7 @@ def names(paths):
 sums = [0, 0.0, 0.0, 0.0, 0.0, 0.0]
 bad = 0
 os.mkdir(os.path.join(first, folder))
-print(f"{'':36} {'':>9}  {'put, GB/s':^17}  {'get by mmap, GB/s':^26}")
+print(f"{'':36} {'':>9}  {'put, GB/s':^17}  {'get by mmap, each page, GB/s':^26}")
 print(f"{'file':36} {'MB':>9} {'node a':>8} {'/dev/shm':>8}  "
       f"{'node b':>8} {'again':>8} {'/dev/shm':>8}  SHA-256")
 for path, name in names(files):

@@ -89,14 +89,15 @@ install_packages() { # PACKAGE...
 
 # The mirror of Debian, as this machine's own apt is configured.
 mirror() {
-    local file
+    local file uri
     for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list \
         /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list; do
         [ -f "$file" ] || continue
-        awk '$1 == "URIs:" || $1 == "deb" || $1 == "deb-src" {
+        uri=$(awk '$1 == "URIs:" || $1 == "deb" || $1 == "deb-src" {
                  for (i = 2; i <= NF; i++) if ($i ~ /^https?:.*\/debian\/?$/) { print $i; exit }
-             }' "$file"
-    done | head -n 1
+             }' "$file")
+        [ -n "$uri" ] && echo "$uri" && return
+    done
 }
 
 fuse_suite=${FUSE_SUITE:-forky}
@@ -123,12 +124,12 @@ fetch_libfuse() { # FOLDER
 }
 
 build_libfuse() {
-    local apt=$top/build/apt source
+    local work=$top/build/apt source
     say "building libfuse from the source package of Debian $fuse_suite (about a minute)"
     install_packages dpkg-dev meson debian-archive-keyring
     : >build/libfuse.log
-    fetch_libfuse "$apt"
-    source=$(find "$apt" -maxdepth 1 -type d -name 'fuse3-*' | head -n 1)
+    fetch_libfuse "$work"
+    source=$(find "$work" -maxdepth 1 -type d -name 'fuse3-*' | head -n 1)
     rm -rf "$source/b"
     logged libfuse.log meson setup "$source/b" "$source" --prefix="$deps" --libdir=lib \
         --buildtype=release -Dexamples=false -Dtests=false -Dutils=true -Duseroot=false \

@@ -47,7 +47,7 @@ done
 [ "$(id -u)" = 0 ] || { echo "clean_root: needs root" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "clean_root: needs debootstrap" >&2; exit 1; }
 
-mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null |
+mirror=$({ cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true; } |
     awk '$1 == "URIs:" || $1 == "deb" {
              for (i = 2; i <= NF; i++) if ($i ~ /^https?:.*\/debian\/?$/) { print $i; exit }
          }')
