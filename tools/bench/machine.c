@@ -1,0 +1,122 @@
+#include "tools/bench/machine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "engine/base/cleanup.h"
+
+#define ROUND_TRIP_COUNT   2000
+#define ROUND_SAMPLE_COUNT 32
+#define MEMCPY_BYTES	   ((size_t)64 << 20)
+#define MEMCPY_COUNT	   11
+
+void machine_open(struct machine *machine, const char *scratch, bool io_uring)
+{
+	char mountpoint[PATH_MAX];
+
+	*machine = (struct machine){0};
+	if (echo_open_tcp(&machine->tcp) || echo_open_unix(&machine->unix_))
+		return;
+	snprintf(mountpoint, sizeof(mountpoint), "%s/null", scratch);
+	if (mkdir(mountpoint, 0755) != 0 || nullfs_open(&machine->nullfs, mountpoint, io_uring))
+		machine->nullfs.pid = 0;
+}
+
+static double echo_median_us(struct echo *echo, unsigned count)
+{
+	struct sample sample = {0};
+	double median = NAN;
+
+	if (echo_measure(echo, count, &sample) == MC_OK)
+		median = sample_median(&sample);
+	sample_fini(&sample);
+	return median;
+}
+
+static double nullfs_median_us(struct nullfs *fs, unsigned count)
+{
+	struct sample sample = {0};
+	double median = NAN;
+
+	if (nullfs_measure(fs, count, &sample) == MC_OK)
+		median = sample_median(&sample);
+	sample_fini(&sample);
+	return median;
+}
+
+double machine_rtt_unix_us(struct machine *machine)
+{
+	return echo_median_us(&machine->unix_, ROUND_SAMPLE_COUNT);
+}
+
+double machine_rtt_fuse_us(struct machine *machine)
+{
+	return machine_rtt_unix_us(machine) +
+	       nullfs_median_us(&machine->nullfs, ROUND_SAMPLE_COUNT);
+}
+
+static double memcpy_gb_per_s(void)
+{
+	struct sample sample = {0};
+	double median_us;
+	CLEANUP_FREE char *from = malloc(MEMCPY_BYTES);
+	CLEANUP_FREE char *to = malloc(MEMCPY_BYTES);
+
+	if (!from || !to)
+		return NAN;
+	memset(from, 1, MEMCPY_BYTES);
+	memset(to, 2, MEMCPY_BYTES);
+	for (int i = 0; i < MEMCPY_COUNT; i++) {
+		uint64_t start_ns = clock_ns();
+
+		memcpy(to, from, MEMCPY_BYTES);
+		__asm__ volatile("" : : "r"(to) : "memory");
+		sample_add(&sample, clock_since_us(start_ns));
+	}
+	median_us = sample_median(&sample);
+	sample_fini(&sample);
+	return (double)MEMCPY_BYTES / 1e3 / median_us;
+}
+
+static void machine_row(struct report *report, const char *op, uint64_t size, double value,
+			const char *unit)
+{
+	struct row row = {
+		.bench = "machine",
+		.op = op,
+		.size = size,
+		.threads = 1,
+		.value = value,
+		.unit = unit,
+		.reference_value = NAN,
+	};
+
+	if (isnan(value))
+		report_note(report, "%s is not available here", op);
+	else
+		report_row(report, &row);
+}
+
+void machine_report(struct machine *machine, struct report *report, bool quick)
+{
+	unsigned seconds = quick ? 1 : 2;
+
+	machine_row(report, "rtt_tcp", 64, echo_median_us(&machine->tcp, ROUND_TRIP_COUNT), "us");
+	machine_row(report, "rtt_unix", 64, echo_median_us(&machine->unix_, ROUND_TRIP_COUNT),
+		    "us");
+	machine_row(report, machine->nullfs.io_uring ? "fuse_req_uring" : "fuse_request", 0,
+		    nullfs_median_us(&machine->nullfs, ROUND_TRIP_COUNT), "us");
+	machine_row(report, "memcpy", MEMCPY_BYTES, memcpy_gb_per_s(), "GB/s");
+	machine_row(report, "iperf3", 0, iperf3_mib_per_s(false, seconds), "MiB/s");
+	machine_row(report, "iperf3_zero_copy", 0, iperf3_mib_per_s(true, seconds), "MiB/s");
+}
+
+void machine_close(struct machine *machine)
+{
+	echo_close(&machine->tcp);
+	echo_close(&machine->unix_);
+	nullfs_close(&machine->nullfs);
+}
