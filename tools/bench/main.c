@@ -20,6 +20,10 @@ static const struct {
 	const char *help;
 } benches[] = {
 	{"local", bench_local, "put, get, stat, unlink on one node beside /dev/shm"},
+	{"remote", bench_remote, "get on a node of objects that another node put"},
+	{"counters", bench_counters, "RPCs, requests and copies of a put and a get"},
+	{"memory", bench_memory, "memory of node and master for 200 000 objects"},
+	{"flat", bench_flat, "lookups in a directory of 200 000 names"},
 };
 
 static void interrupted(int signal_number)
@@ -81,6 +85,8 @@ static enum mc_status run_benches(struct run *run, int count, char **names)
 				status = benches[b].run(run);
 		}
 	}
+	if (!status && run->options.plot)
+		status = plot_write(&run->report, run->options.plot);
 	if (!status)
 		report_close(&run->report);
 	return status;

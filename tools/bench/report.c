@@ -25,6 +25,7 @@ static const struct bar {
 	const char *reference;
 	enum bar_kind kind;
 	double limit;
+	const char *unit; /* NULL: any */
 } bars[] = {
 	{"local", "get_mmap", 1 * MIB, "dev_shm", RATIO_AT_MOST, 0.95},
 	{"local", "get_mmap", 4 * MIB, "dev_shm", RATIO_AT_MOST, 0.4},
@@ -49,8 +50,8 @@ static const struct bar {
 	{"memory", "node", 0, "budget", RATIO_AT_MOST, 1.0},
 	{"memory", "master", 0, "budget", RATIO_AT_MOST, 1.0},
 	{"flat", "stat", 0, "dir_100", RATIO_AT_MOST, 1.2},
-	{"counters", "put", 0, "rpcs", VALUE_AT_MOST, 1},
-	{"counters", "put_excl", 0, "rpcs", VALUE_AT_MOST, 2},
+	{"counters", "put", 0, NULL, VALUE_AT_MOST, 1, "rpcs"},
+	{"counters", "put_excl", 0, NULL, VALUE_AT_MOST, 2, "rpcs"},
 	{"counters", "get_read", 0, NULL, VALUE_AT_MOST, 0},
 	{"counters", "get_mmap", 0, NULL, VALUE_AT_MOST, 0},
 };
@@ -80,6 +81,8 @@ static const struct bar *bar_find(const struct row *row)
 		if (bar->size && bar->size != row->size)
 			continue;
 		if (bar->reference && (!row->reference || strcmp(bar->reference, row->reference)))
+			continue;
+		if (bar->unit && strcmp(bar->unit, row->unit))
 			continue;
 		return bar;
 	}
