@@ -15,20 +15,53 @@
 #define LOG_TAIL_SIZE 2048
 #define POLL_MS	      5
 
-static _Noreturn void child_main(const char *log, char *const *argv)
+static _Noreturn void child_main(const char *log, char *const *argv, int in_fd, int out_fd)
 {
-	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
-	int null = open("/dev/null", O_RDONLY);
+	int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_DFL);
-	if (fd < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0 ||
-	    dup2(fd, STDERR_FILENO) < 0)
+	if (in_fd < 0)
+		in_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (out_fd < 0)
+		out_fd = log_fd;
+	if (log_fd < 0 || in_fd < 0 || dup2(in_fd, STDIN_FILENO) < 0 ||
+	    dup2(out_fd, STDOUT_FILENO) < 0 || dup2(log_fd, STDERR_FILENO) < 0)
 		_exit(126);
 	execvp(argv[0], argv);
 	fprintf(stderr, "cannot start %s: %s\n", argv[0], strerror(errno));
 	_exit(127);
+}
+
+enum mc_status child_start_piped(struct child *child, const char *name, const char *log,
+				 char *const *argv, int in_fd, int out_fd)
+{
+	snprintf(child->name, sizeof(child->name), "%s", name);
+	snprintf(child->log, sizeof(child->log), "%s", log);
+	pid_t pid = fork();
+	if (pid < 0)
+		return mc_status_from_errno(errno);
+	if (pid == 0)
+		child_main(log, argv, in_fd, out_fd);
+	child->pid = pid;
+	return MC_OK;
+}
+
+enum mc_status child_start(struct child *child, const char *name, const char *log,
+			   char *const *argv)
+{
+	return child_start_piped(child, name, log, argv, -1, -1);
+}
+
+bool child_wait(struct child *child)
+{
+	int wait_status = 0;
+
+	if (child->pid == 0 || waitpid(child->pid, &wait_status, 0) < 0)
+		return false;
+	child->pid = 0;
+	return WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
 }
 
 bool program_present(const char *name)
@@ -45,20 +78,6 @@ bool program_present(const char *name)
 		path += length + (path[length] == ':');
 	}
 	return false;
-}
-
-enum mc_status child_start(struct child *child, const char *name, const char *log,
-			   char *const *argv)
-{
-	snprintf(child->name, sizeof(child->name), "%s", name);
-	snprintf(child->log, sizeof(child->log), "%s", log);
-	pid_t pid = fork();
-	if (pid < 0)
-		return mc_status_from_errno(errno);
-	if (pid == 0)
-		child_main(log, argv);
-	child->pid = pid;
-	return MC_OK;
 }
 
 bool child_running(struct child *child)

@@ -27,6 +27,14 @@ struct child {
 MC_MUST_CHECK enum mc_status child_start(struct child *child, const char *name, const char *log,
 					 char *const *argv);
 
+/* The same with standard input and output on descriptors of the caller, who keeps them. */
+MC_MUST_CHECK enum mc_status child_start_piped(struct child *child, const char *name,
+					       const char *log, char *const *argv, int in_fd,
+					       int out_fd);
+
+/* Wait until it has ended by itself.  True: with 0. */
+bool child_wait(struct child *child);
+
 /* Is there a program of this name on the PATH? */
 bool program_present(const char *name);
 

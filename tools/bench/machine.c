@@ -120,10 +120,13 @@ void machine_report(struct machine *machine, struct report *report, bool quick)
 {
 	unsigned seconds = quick ? 1 : 2;
 
+	if (machine->nullfs.pid)
+		report_note(report, "a bare FUSE request comes %s",
+			    machine->nullfs.io_uring ? "by io_uring"
+						     : "by /dev/fuse, without io_uring");
 	machine_row(report, "rtt_tcp", 64, bursts_us(&machine->tcp, NULL), "us");
 	machine_row(report, "rtt_unix", 64, bursts_us(&machine->unix_, NULL), "us");
-	machine_row(report, machine->nullfs.io_uring ? "fuse_req_uring" : "fuse_request", 0,
-		    bursts_us(NULL, &machine->nullfs), "us");
+	machine_row(report, "fuse_request", 0, bursts_us(NULL, &machine->nullfs), "us");
 	machine_row(report, "memcpy", MEMCPY_BYTES, memcpy_gb_per_s(), "GB/s");
 	machine_row(report, "iperf3", 0, iperf3_mib_per_s(false, seconds), "MiB/s");
 	machine_row(report, "iperf3_zero_copy", 0, iperf3_mib_per_s(true, seconds), "MiB/s");

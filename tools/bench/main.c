@@ -24,6 +24,7 @@ static const struct {
 	{"counters", bench_counters, "RPCs, requests and copies of a put and a get"},
 	{"memory", bench_memory, "memory of node and master for 200 000 objects"},
 	{"flat", bench_flat, "lookups in a directory of 200 000 names"},
+	{"peer", bench_peer, "the same put and get through Mooncake's own store"},
 };
 
 static void interrupted(int signal_number)
