@@ -25,7 +25,7 @@ def parse(argv, directory):
         "on real mounts and real processes.")
     parser.add_argument("--bin", default=os.path.join(HERE, "..", "..", "build", "bin"),
                         help="where mooncakefs, mooncake-master and mooncake are")
-    parser.add_argument("--only", default="", metavar="SUBSTRING", action="append",
+    parser.add_argument("--only", default=[], metavar="SUBSTRING", action="append",
                         help="only tests whose name contains it (repeatable)")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("--variant", action="append", type=cluster.Variant.parse,
