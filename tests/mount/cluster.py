@@ -370,3 +370,55 @@ def sweep(home):
     kill_recorded(home)
     unmount_all(home)
     shutil.rmtree(home, ignore_errors=True)
+
+
+def processes_with(word):
+    """Ids of the processes that have WORD as one of their arguments."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as line:
+                words = line.read().split(b"\0")
+        except OSError:
+            continue
+        if word.encode() in words:
+            found.append(int(name))
+    return found
+
+
+def socket_inodes(pid):
+    inodes = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    return inodes
+
+
+def listening_ports(pid):
+    """TCP ports that process PID listens on."""
+    inodes, ports = socket_inodes(pid), set()
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/net/{table}") as lines:
+            for fields in map(str.split, list(lines)[1:]):
+                if fields[3] == "0A" and fields[9] in inodes:
+                    ports.add(int(fields[1].rsplit(":", 1)[1], 16))
+    return sorted(ports)
+
+
+def listening_names(pid):
+    """Addresses of the Unix sockets that process PID listens on."""
+    inodes, names = socket_inodes(pid), []
+    with open("/proc/net/unix", "rb") as lines:
+        for line in list(lines)[1:]:
+            fields = line.split(maxsplit=7)
+            accepting = int(fields[3], 16) & 0x10000
+            if accepting and fields[6].decode() in inodes and len(fields) > 7:
+                name = fields[7].rstrip(b"\n")
+                names.append(b"\0" + name[1:] if name.startswith(b"@") else name)
+    return names

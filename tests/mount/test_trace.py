@@ -8,12 +8,20 @@ import syscalls
 from suite import content, get, on_cluster, on_mount, put, same
 
 BLOCK_BYTES = 65_536
-REQUESTS_MAX = 300
+BLOCKS_MAX = 1500        # of different content: what a node of the tests can hold
 
 
 def requests(path):
+    """The requests, as lists of blocks, up to so many different blocks."""
+    chosen, known = [], set()
     with open(path) as source:
-        return [json.loads(line)["hash_ids"] for line in source if line.strip()][:REQUESTS_MAX]
+        for line in source:
+            ids = json.loads(line)["hash_ids"]
+            known.update(ids)
+            if len(known) > BLOCKS_MAX:
+                break
+            chosen.append(ids)
+    return chosen
 
 
 def replay(path, directories):
