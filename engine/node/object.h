@@ -42,9 +42,9 @@ enum object_flag {
 	OBJECT_REMOVED = 1u << 12,    /* unlinked or replaced: nlink is 0 */
 };
 
+struct borrow;
 struct grant;
 struct pull;
-struct shadow;
 struct xattrs;
 
 struct object {
@@ -59,7 +59,7 @@ struct object {
 	uint32_t opens;	      /* handles open at all */
 	uint32_t loans;	      /* peers that hold it */
 	int draft_fd;	      /* an unlinked file of the pool, -1 when linked */
-	uint64_t known_ns;    /* when the attributes came from the master */
+	uint64_t known_ns;          /* when the attributes came from the master */
 	struct object *older; /* SIEVE list */
 	struct object *newer;
 	struct object *original; /* a draft that will replace this one when published; counted */
@@ -69,7 +69,9 @@ struct object {
 	};
 	struct mc_replica *replicas; /* of what is not local */
 	uint32_t replica_count;
+	uint32_t known_session; /* the session in which the attributes were learnt */
 	int32_t writer_tid;    /* of a draft with an original: the thread that sees it by name */
+	struct borrow *borrow; /* of what is not local: a peer's file, while it is open */
 	struct xattrs *xattrs; /* user.* attributes when known, NULL otherwise */
 	void *user;	       /* the mount's own record */
 };

@@ -56,7 +56,7 @@ struct client {
 	int fd; /* -1 when not connected; requests are sent only when ready */
 	bool ready;
 	struct writer unsent; /* what the socket did not take */
-	char peer[256];
+	char peer[384];
 
 	/* atomic */
 	_Atomic bool stopping;
@@ -140,6 +140,12 @@ static bool address_local(const struct sockaddr *address, socklen_t size)
 	return fd >= 0 && bind(fd, (struct sockaddr *)&any, size) == 0;
 }
 
+static void set_peer(struct client *client, const char *kind, const char *host, const char *port)
+{
+	WITH_LOCK(&client->lock);
+	snprintf(client->peer, sizeof(client->peer), "%s%s%s%s", kind, host, port[0] ? ":" : "", port);
+}
+
 static int connect_one(struct client *client, const struct addrinfo *info)
 {
 	int one = 1;
@@ -147,7 +153,7 @@ static int connect_one(struct client *client, const struct addrinfo *info)
 	if (address_local(info->ai_addr, info->ai_addrlen)) {
 		int fd = connect_unix(client);
 		if (fd >= 0) {
-			snprintf(client->peer, sizeof(client->peer), "unix:%s", client->unix_name);
+			set_peer(client, "unix:", client->unix_name, "");
 			return fd;
 		}
 	}
@@ -158,7 +164,7 @@ static int connect_one(struct client *client, const struct addrinfo *info)
 	    (errno != EINPROGRESS || !wait_connected(client, fd)))
 		return -1;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	snprintf(client->peer, sizeof(client->peer), "tcp:%s:%s", client->host, client->port);
+	set_peer(client, "tcp:", client->host, client->port);
 	return STEAL_FD(fd);
 }
 
@@ -169,7 +175,7 @@ static int connect_any(struct client *client)
 	int fd = -1;
 
 	if (client->unix_only) {
-		snprintf(client->peer, sizeof(client->peer), "unix:%s", client->unix_name);
+		set_peer(client, "unix:", client->unix_name, "");
 		return connect_unix(client);
 	}
 	if (getaddrinfo(client->host, client->port, &hints, &list) != 0)
@@ -628,6 +634,7 @@ bool client_connected(const struct client *client)
 
 void client_peer(struct client *client, char *text, size_t size)
 {
+	WITH_LOCK(&client->lock);
 	snprintf(text, size, "%s", client->peer);
 }
 
