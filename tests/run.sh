@@ -106,7 +106,8 @@ enable_uring() {
 make_python() {
     [ -x build/venv/bin/python3 ] || python3 -m venv --system-site-packages build/venv || return 1
     build/venv/bin/python3 -c 'import safetensors' 2>/dev/null ||
-        build/venv/bin/python3 -m pip install --quiet --disable-pip-version-check safetensors
+        build/venv/bin/python3 -m pip install --quiet --disable-pip-version-check \
+            --timeout 20 --retries 1 safetensors
 }
 
 stage_setup() {
