@@ -150,6 +150,7 @@ stage_lint() {
     try spelling 120 codespell --config tests/lint/spelling.cfg "${all[@]}"
     try shell 120 shellcheck -x -e SC2317 "${sh[@]}"
     try python 60 env PYTHONPYCACHEPREFIX="$TMPDIR/pyc" python3 -m py_compile "${py[@]}"
+    try linters 60 python3 tests/lint/linters_test.py
     try layers 60 python3 tests/lint/layers.py
     try configure 120 configure build || return
     try tidy 1800 python3 tests/lint/tidy.py build "$jobs"
