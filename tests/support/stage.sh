@@ -94,7 +94,8 @@ run() {
     timeout --kill-after=20 "$seconds" "$@" >>"$log" 2>&1 </dev/null &
     job=$!
     if [ "${LIVE:-no}" = yes ]; then
-        tail -n +1 -s 0.2 -f --pid=$job "$log" 2>/dev/null &
+        # Indented: the run has one closing line only.
+        tail -n +1 -s 0.2 -f --pid=$job "$log" 2>/dev/null | sed -u 's/^/   /' &
         follower=$!
     fi
     wait "$job"
@@ -179,6 +180,7 @@ stage() {
     echo "== $1"
     "stage_$1"
     clear_up
+    note "$1 took $((SECONDS - start)) s: $stage_passed passed, $stage_failed failed, $stage_skipped skipped"
     sum_passed=$((sum_passed + stage_passed))
     sum_failed=$((sum_failed + stage_failed))
     sum_skipped=$((sum_skipped + stage_skipped))
