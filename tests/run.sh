@@ -145,7 +145,8 @@ stage_lint() {
     mapfile -t c < <(files_of '*.c' '*.h')
     mapfile -t sh < <(scripts | sort -u)
     mapfile -t py < <(files_of '*.py')
-    try format 120 clang-format --dry-run -Werror "${c[@]}"
+    try format 120 clang-format --dry-run -Werror "${c[@]}" ||
+        note "the cure: git ls-files '*.[ch]' | xargs clang-format -i"
     try words 60 python3 tests/lint/words.py "${all[@]}"
     try spelling 120 codespell --config tests/lint/spelling.cfg "${all[@]}"
     try shell 120 shellcheck -x -e SC2317 "${sh[@]}"
