@@ -45,7 +45,24 @@ done
 say() { printf 'setup: %s\n' "$*"; }
 
 as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "setup: this needs root: $*" >&2
+        return 1
+    fi
+}
+
+# Run a command with its output in a log; show the end of it when it fails.
+logged() { # LOG COMMAND...
+    local log=$top/build/$1
+    shift
+    "$@" >>"$log" 2>&1 && return
+    tail -n 30 "$log" >&2
+    echo "setup: failed: $* (see ${log#"$top"/})" >&2
+    exit 1
 }
 
 packages=(gcc g++ cmake ninja-build ccache pkg-config git ca-certificates
@@ -55,70 +72,70 @@ test_packages=(clang clang-format clang-tidy libclang-rt-14-dev codespell
     python3-pip gnuplot-nox procps util-linux tar)
 [ $tests = yes ] && packages+=("${test_packages[@]}")
 
-install_packages() {
+install_packages() { # PACKAGE...
     local missing=() p
-    for p in "${packages[@]}"; do
+    for p in "$@"; do
         dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed ||
             missing+=("$p")
     done
     [ ${#missing[@]} -eq 0 ] && return
     say "installing ${#missing[@]} packages: ${missing[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    as_root apt-get update -q >"$top/build/setup.log" 2>&1 || {
-        tail -n 5 "$top/build/setup.log" >&2
-        exit 1
-    }
-    as_root apt-get install -y -q --no-install-recommends "${missing[@]}" \
-        >>"$top/build/setup.log" 2>&1 || {
-        tail -n 20 "$top/build/setup.log" >&2
-        exit 1
-    }
+    : >build/setup.log
+    logged setup.log as_root apt-get update -q
+    # Another apt may be at work (a new machine's own, say): wait for it.
+    logged setup.log as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
+        --no-install-recommends -o DPkg::Lock::Timeout=600 "${missing[@]}"
 }
 
-# The mirror and its key, as this machine's own apt is configured.
+# The mirror of Debian, as this machine's own apt is configured.
 mirror() {
-    awk '$1 == "URIs:" { print $2; exit }
-         $1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^https?:/) { print $i; exit } }' \
-        /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list \
-        /etc/apt/sources.list.d/*.list 2>/dev/null
+    local file uri
+    for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list \
+        /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list; do
+        [ -f "$file" ] || continue
+        uri=$(awk '$1 == "URIs:" || $1 == "deb" || $1 == "deb-src" {
+                 for (i = 2; i <= NF; i++) if ($i ~ /^https?:.*\/debian\/?$/) { print $i; exit }
+             }' "$file")
+        [ -n "$uri" ] && echo "$uri" && return
+    done
 }
 
 fuse_suite=${FUSE_SUITE:-forky}
 deps=$top/build/deps
 
-build_libfuse() {
-    local lists=$top/build/apt source
-    say "building libfuse from the source package of Debian $fuse_suite (about a minute)"
-    packages=(dpkg-dev meson)
-    install_packages
-    mkdir -p "$lists/lists/partial" "$lists/cache/archives/partial" "$deps"
-    printf 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
-        "$(mirror)" "$fuse_suite" >"$lists/sources.list"
-    local apt=(-o "Dir::Etc::SourceList=$lists/sources.list" -o Dir::Etc::SourceParts=/dev/null
-        -o "Dir::State::Lists=$lists/lists" -o "Dir::Cache=$lists/cache"
-        -o APT::Sandbox::User=root)
+fetch_libfuse() { # FOLDER
+    local uri key=/usr/share/keyrings/debian-archive-keyring.gpg signed=
+    uri=$(mirror)
+    [ -n "$uri" ] || {
+        echo "setup: no Debian mirror in this machine's apt sources" >&2
+        exit 1
+    }
+    [ -f $key ] && signed="[signed-by=$key] "
+    mkdir -p "$1/lists/partial" "$1/cache/archives/partial"
+    echo "deb-src $signed$uri $fuse_suite main" >"$1/sources.list"
+    local apt=(-q -o "Dir::Etc::SourceList=$1/sources.list" -o Dir::Etc::SourceParts=/dev/null
+        -o "Dir::State::Lists=$1/lists" -o "Dir::Cache=$1/cache" -o APT::Sandbox::User=root)
     (
-        cd "$lists"
-        apt-get "${apt[@]}" update -q
+        cd "$1"
         rm -rf fuse3-*/
-        apt-get "${apt[@]}" source -q --only-source fuse3
-    ) >"$top/build/libfuse.log" 2>&1 || {
-        tail -n 20 "$top/build/libfuse.log" >&2
-        exit 1
-    }
-    source=$(find "$lists" -maxdepth 1 -type d -name 'fuse3-*' | head -n 1)
-    (
-        cd "$source"
-        rm -rf b
-        meson setup b --prefix="$deps" --libdir=lib --buildtype=release \
-            -Dexamples=false -Dtests=false -Dutils=true -Duseroot=false \
-            -Dinitscriptdir= -Dudevrulesdir="$deps/lib/udev/rules.d" \
-            -Dsysconfdir="$deps/etc" -Denable-io-uring=true
-        ninja -C b install
-    ) >>"$top/build/libfuse.log" 2>&1 || {
-        tail -n 20 "$top/build/libfuse.log" >&2
-        exit 1
-    }
+        logged libfuse.log apt-get "${apt[@]}" update
+        logged libfuse.log apt-get "${apt[@]}" source --only-source fuse3
+    )
+}
+
+build_libfuse() {
+    local work=$top/build/apt source
+    say "building libfuse from the source package of Debian $fuse_suite (about a minute)"
+    install_packages dpkg-dev meson debian-archive-keyring
+    : >build/libfuse.log
+    fetch_libfuse "$work"
+    source=$(find "$work" -maxdepth 1 -type d -name 'fuse3-*' | head -n 1)
+    rm -rf "$source/b"
+    logged libfuse.log meson setup "$source/b" "$source" --prefix="$deps" --libdir=lib \
+        --buildtype=release -Dexamples=false -Dtests=false -Dutils=true -Duseroot=false \
+        -Dinitscriptdir= -Dudevrulesdir="$deps/lib/udev/rules.d" \
+        -Dsysconfdir="$deps/etc" -Denable-io-uring=true
+    logged libfuse.log ninja -C "$source/b" install
 }
 
 fuse_version() {
@@ -129,23 +146,43 @@ new_enough() {
     [ "$1" != none ] && printf '3.17\n%s\n' "$1" | sort -C -V
 }
 
-mkdir -p build
-install_packages
-if ! new_enough "$(fuse_version)"; then
-    build_libfuse
+# What the system's own package would be; newer distributions have one that will do.
+fuse_candidate() {
+    apt-cache policy libfuse3-dev 2>/dev/null |
+        awk '$1 == "Candidate:" && $2 != "(none)" { sub(/^[0-9]+:/, "", $2); print $2; exit }'
+}
+
+provide_libfuse() {
+    local candidate
+    new_enough "$(fuse_version)" && return
+    candidate=$(fuse_candidate)
+    if new_enough "${candidate:-none}"; then
+        install_packages libfuse3-dev fuse3
+    else
+        build_libfuse
+    fi
     new_enough "$(fuse_version)" || {
-        say "libfuse is still $(fuse_version) after the build, see build/libfuse.log" >&2
+        echo "setup: libfuse is still $(fuse_version), see build/libfuse.log" >&2
         exit 1
     }
+}
+
+mkdir -p build
+# One at a time in one checkout.
+exec 9>build/.setup.lock
+flock 9
+if command -v apt-get >/dev/null; then
+    install_packages "${packages[@]}"
+    provide_libfuse
+else
+    say "no apt here: going on with what is installed"
 fi
 say "libfuse $(fuse_version)"
 [ $deps_only = yes ] && exit 0
 
-if [ ! -f "$build/build.ninja" ]; then
-    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo "$@" >"$top/build/cmake.log" 2>&1 || {
-        tail -n 30 "$top/build/cmake.log" >&2
-        exit 1
-    }
+if [ ! -f "$build/build.ninja" ] || [ $# -gt 0 ]; then
+    : >build/cmake.log
+    logged cmake.log cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo "$@"
 fi
 ninja -C "$build" --quiet
 say "programs are in $build/bin"

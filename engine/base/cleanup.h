@@ -56,7 +56,7 @@ static inline pthread_mutex_t *cleanup_lock(pthread_mutex_t *lock)
 #define WITH_LOCK_EXPAND_(lock, line) WITH_LOCK_LINE_(lock, line)
 #define WITH_LOCK(lock)		      WITH_LOCK_EXPAND_(lock, __LINE__)
 
-#define ARRAY_SIZE(a)		       (sizeof(a) / sizeof((a)[0]))
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

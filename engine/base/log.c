@@ -20,8 +20,8 @@ static const struct {
 	const char *name;
 	int syslog_priority;
 } levels[] = {
-	[LOG_LEVEL_ERROR] = {"error", LOG_ERR},	 [LOG_LEVEL_WARN] = {"warn", LOG_WARNING},
-	[LOG_LEVEL_INFO] = {"info", LOG_INFO},	 [LOG_LEVEL_DEBUG] = {"debug", LOG_DEBUG},
+	[LOG_LEVEL_ERROR] = {"error", LOG_ERR},	  [LOG_LEVEL_WARN] = {"warn", LOG_WARNING},
+	[LOG_LEVEL_INFO] = {"info", LOG_INFO},	  [LOG_LEVEL_DEBUG] = {"debug", LOG_DEBUG},
 	[LOG_LEVEL_TRACE] = {"trace", LOG_DEBUG},
 };
 
@@ -69,10 +69,10 @@ void log_line(enum log_level level, const char *format, ...)
 	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
-	int length = snprintf(line, sizeof(line), "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %-5s [%ld] %s\n",
-			      tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-			      tm.tm_sec, now.tv_nsec / 1000000, levels[level].name,
-			      (long)syscall(SYS_gettid), text);
+	int length = snprintf(
+		line, sizeof(line), "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %-5s [%ld] %s\n",
+		tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+		now.tv_nsec / 1000000, levels[level].name, (long)syscall(SYS_gettid), text);
 	if (length > (int)sizeof(line) - 1)
 		length = (int)sizeof(line) - 1;
 	if (write(log_fd, line, (size_t)length) < 0) {
@@ -83,7 +83,7 @@ void log_line(enum log_level level, const char *format, ...)
 
 void log_die(const char *file, int line, const char *condition)
 {
-	log_line(LOG_LEVEL_ERROR, "bug: a promise does not hold condition=\"%s\" at=%s:%d", condition,
-		 file, line);
+	log_line(LOG_LEVEL_ERROR, "bug: a promise does not hold condition=\"%s\" at=%s:%d",
+		 condition, file, line);
 	abort();
 }

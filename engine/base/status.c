@@ -85,7 +85,7 @@ enum mc_status mc_status_from_errno(int error)
 	case EHOSTUNREACH:
 	case ETIMEDOUT:
 	case ECANCELED:
-		return (enum mc_status)-error;
+		return (enum mc_status) - error;
 	case ECONNREFUSED:
 	case ECONNRESET:
 	case EPIPE:

@@ -1,0 +1,180 @@
+#include "engine/base/crc32c.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "engine/base/buffer.h"
+
+#define POLYNOMIAL 0x82f63b78u
+
+/* Bytes of one of three streams: a long block pays for a large buffer, a short one for a small. */
+#define BLOCK_LONG  4096u
+#define BLOCK_SHORT 256u
+
+/* table[k][b]: the register after byte b and k zero bytes. */
+static uint32_t table[8][256];
+/* What the register becomes after a block of zero bytes, by byte of the register. */
+static uint32_t skip_long[4][256];
+static uint32_t skip_short[4][256];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* a * b modulo the polynomial; bit 31 is x^0. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+	uint32_t product = 0;
+
+	for (uint32_t bit = 1u << 31; bit; bit >>= 1) {
+		if (a & bit)
+			product ^= b;
+		b = b & 1 ? (b >> 1) ^ POLYNOMIAL : b >> 1;
+	}
+	return product;
+}
+
+/* x^(8 * size) modulo the polynomial. */
+static uint32_t power(uint64_t size)
+{
+	uint32_t result = 1u << 31;
+	uint32_t square = 1u << 23;
+
+	for (; size; size >>= 1) {
+		if (size & 1)
+			result = multiply(result, square);
+		square = multiply(square, square);
+	}
+	return result;
+}
+
+static void skip_fill(uint32_t skip[4][256], uint64_t size)
+{
+	uint32_t factor = power(size);
+
+	for (uint32_t byte = 0; byte < 256; byte++) {
+		for (int i = 0; i < 4; i++)
+			skip[i][byte] = multiply(factor, byte << (8 * i));
+	}
+}
+
+static void tables_fill(void)
+{
+	for (uint32_t byte = 0; byte < 256; byte++) {
+		uint32_t crc = byte;
+		for (int i = 0; i < 8; i++)
+			crc = crc & 1 ? (crc >> 1) ^ POLYNOMIAL : crc >> 1;
+		table[0][byte] = crc;
+	}
+	for (uint32_t byte = 0; byte < 256; byte++) {
+		for (int k = 1; k < 8; k++)
+			table[k][byte] =
+				(table[k - 1][byte] >> 8) ^ table[0][table[k - 1][byte] & 0xff];
+	}
+	skip_fill(skip_long, BLOCK_LONG);
+	skip_fill(skip_short, BLOCK_SHORT);
+}
+
+/* The register over eight bytes a step. */
+static uint32_t table_update(uint32_t crc, const uint8_t *p, size_t size)
+{
+	for (; size >= 8; p += 8, size -= 8) {
+		uint32_t low = crc ^ load_u32(p);
+		uint32_t high = load_u32(p + 4);
+		crc = table[7][low & 0xff] ^ table[6][low >> 8 & 0xff] ^
+		      table[5][low >> 16 & 0xff] ^ table[4][low >> 24] ^ table[3][high & 0xff] ^
+		      table[2][high >> 8 & 0xff] ^ table[1][high >> 16 & 0xff] ^
+		      table[0][high >> 24];
+	}
+	for (; size; size--)
+		crc = (crc >> 8) ^ table[0][(crc ^ *p++) & 0xff];
+	return crc;
+}
+
+#if defined(__x86_64__)
+#include <nmmintrin.h>
+
+/* A call a word would cost more than the word. */
+static inline uint64_t word(const uint8_t *at)
+{
+	uint64_t value;
+
+	memcpy(&value, at, sizeof(value));
+	return value;
+}
+
+#define HARDWARE __attribute__((target("sse4.2")))
+
+static uint32_t skip(const uint32_t by[4][256], uint32_t crc)
+{
+	return by[0][crc & 0xff] ^ by[1][crc >> 8 & 0xff] ^ by[2][crc >> 16 & 0xff] ^
+	       by[3][crc >> 24];
+}
+
+/* Three streams of `block` bytes each: the instruction takes three cycles, one starts in each. */
+HARDWARE static uint32_t triple_update(uint32_t crc, const uint8_t *p, size_t block,
+				       const uint32_t by[4][256])
+{
+	uint64_t a = crc;
+	uint64_t b = 0;
+	uint64_t c = 0;
+
+	for (size_t i = 0; i < block; i += 8) {
+		a = _mm_crc32_u64(a, word(p + i));
+		b = _mm_crc32_u64(b, word(p + block + i));
+		c = _mm_crc32_u64(c, word(p + 2 * block + i));
+	}
+	return skip(by, skip(by, (uint32_t)a) ^ (uint32_t)b) ^ (uint32_t)c;
+}
+
+HARDWARE static uint32_t hardware_update(uint32_t crc, const uint8_t *p, size_t size)
+{
+	for (; size >= 3 * BLOCK_LONG; p += 3 * BLOCK_LONG, size -= 3 * BLOCK_LONG)
+		crc = triple_update(crc, p, BLOCK_LONG, skip_long);
+	for (; size >= 3 * BLOCK_SHORT; p += 3 * BLOCK_SHORT, size -= 3 * BLOCK_SHORT)
+		crc = triple_update(crc, p, BLOCK_SHORT, skip_short);
+	for (; size >= 8; p += 8, size -= 8)
+		crc = (uint32_t)_mm_crc32_u64(crc, word(p));
+	for (; size; size--)
+		crc = _mm_crc32_u8(crc, *p++);
+	return crc;
+}
+
+static bool hardware_present(void)
+{
+	return __builtin_cpu_supports("sse4.2");
+}
+#else
+static uint32_t hardware_update(uint32_t crc, const uint8_t *p, size_t size)
+{
+	return table_update(crc, p, size);
+}
+
+static bool hardware_present(void)
+{
+	return false;
+}
+#endif
+
+static uint32_t (*update)(uint32_t crc, const uint8_t *p, size_t size);
+
+static void choose(void)
+{
+	tables_fill();
+	update = hardware_present() ? hardware_update : table_update;
+}
+
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t size)
+{
+	pthread_once(&once, choose);
+	return ~update(~crc, bytes, size);
+}
+
+uint32_t crc32c_by_table(uint32_t crc, const void *bytes, size_t size)
+{
+	pthread_once(&once, choose);
+	return ~table_update(~crc, bytes, size);
+}
+
+uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t size_b)
+{
+	return multiply(power(size_b), crc_a) ^ crc_b;
+}

@@ -1,0 +1,26 @@
+/*
+ * engine/base/crc32c.h -- CRC-32C (Castagnoli) of bytes
+ *
+ * The checksum of journal records and of what crosses TCP.  Reflected
+ * polynomial 0x82f63b78, initial value and final xor 0xffffffff, as in iSCSI
+ * (RFC 3720, B.4).  Uses the processor's instruction in three interleaved
+ * streams where it is there, else tables of eight bytes a step.
+ *
+ * Threads   Any thread.
+ */
+#ifndef ENGINE_BASE_CRC32C_H
+#define ENGINE_BASE_CRC32C_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The checksum of the bytes that gave `crc` (0: none) followed by these. */
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t size);
+
+/* The checksum of A followed by B, from theirs; size_b is the size of B in bytes. */
+uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t size_b);
+
+/* The same as crc32c(), by tables only: what runs where the instruction is missing. */
+uint32_t crc32c_by_table(uint32_t crc, const void *bytes, size_t size);
+
+#endif

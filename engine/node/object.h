@@ -1,0 +1,130 @@
+/*
+ * engine/node/object.h -- what this node knows, by id and by name
+ *
+ * One record per object or directory that the node holds, drafts, or has asked
+ * about.  Records hang in two hash tables, by id and by (parent, name), and
+ * the evictable ones in a SIEVE list.  A record keeps its parent's record, so
+ * a path can always be built.
+ *
+ *              object_new (draft)                 entry from the master
+ *                    |                                    |
+ *                    v                                    v
+ *     LOCAL, not PUBLISHED -- publish --> LOCAL | PUBLISHED    REMOTE (PUBLISHED only)
+ *                    |                     |    ^  \--evict--> gone
+ *                    +---- remove ----+----+    +--- pull (LOCAL | PUBLISHED | CACHE)
+ *                                     v
+ *                              unnamed, until the last reference goes
+ *
+ * Ownership   Counted references: object_unref() by the last holder frees.
+ *             Being in the table by name counts as one.
+ * Threads     Every function wants node->lock held by the caller.
+ * Limits      About 220 bytes a record beside its name.
+ */
+#ifndef ENGINE_NODE_OBJECT_H
+#define ENGINE_NODE_OBJECT_H
+
+#include <mooncake/types.h>
+#include <mooncake/status.h>
+
+enum object_flag {
+	OBJECT_DIRECTORY = 1u << 0,
+	OBJECT_LOCAL = 1u << 1,	      /* its bytes are in a file of the pool */
+	OBJECT_PUBLISHED = 1u << 2,   /* the master knows it under this name */
+	OBJECT_CACHE = 1u << 3,	      /* a copy that was pulled: the first to go */
+	OBJECT_NAMED = 1u << 4,	      /* in the table by name */
+	OBJECT_RESERVED = 1u << 5,    /* its name is reserved at the master */
+	OBJECT_DIRTY = 1u << 6,	      /* content changed since the last publish */
+	OBJECT_VISITED = 1u << 7,     /* SIEVE: used since the hand passed */
+	OBJECT_EVICTING = 1u << 8,    /* the master is being told */
+	OBJECT_LISTED = 1u << 9,      /* in a SIEVE list */
+	OBJECT_PUBLISHING = 1u << 10, /* a publish is on its way */
+	OBJECT_IMPLIED = 1u << 11,    /* attributes not known yet, only id and place */
+	OBJECT_REMOVED = 1u << 12,    /* unlinked or replaced: nlink is 0 */
+};
+
+struct borrow;
+struct grant;
+struct pull;
+struct xattrs;
+
+struct object {
+	struct object *next_by_id;
+	struct object *next_by_name;
+	struct object *parent; /* counted; NULL for the root and for what has no name */
+	char *name;	       /* terminated; NULL without a parent */
+	struct mc_attr attr;
+	uint32_t flags; /* enum object_flag */
+	uint32_t refs;
+	uint32_t writers;     /* handles open for writing */
+	uint32_t opens;	      /* handles open at all */
+	uint32_t children;    /* records that have a name under this directory */
+	uint32_t loans;	      /* peers that hold it */
+	int draft_fd;	      /* an unlinked file of the pool, -1 when linked */
+	uint64_t known_ns;    /* when the attributes came from the master */
+	struct object *older; /* SIEVE list */
+	struct object *newer;
+	struct object *original; /* a draft that will replace this one when published; counted */
+	union {
+		struct grant *grant; /* directories: what this node may conclude of names */
+		struct pull *pull;   /* objects: the pull that is under way */
+	};
+	struct mc_replica *replicas; /* of what is not local */
+	uint32_t replica_count;
+	uint32_t known_session; /* the session in which the attributes were learnt */
+	int32_t writer_tid;	/* of a draft with an original: the thread that sees it by name */
+	struct borrow *borrow;	/* of what is not local: a peer's file, while it is open */
+	struct xattrs *xattrs;	/* user.* attributes when known, NULL otherwise */
+	void *user;		/* the mount's own record */
+};
+
+struct object_table {
+	struct object **by_id;
+	struct object **by_name;
+	uint32_t size; /* buckets of each, a power of two */
+	uint32_t count;
+	struct object *root;
+};
+
+MC_MUST_CHECK enum mc_status object_table_init(struct object_table *table);
+void object_table_fini(struct object_table *table);
+
+/* Make a record with one reference, in the table by id.  NULL: out of memory. */
+struct object *object_new(struct object_table *table, uint64_t id);
+
+struct object *object_find(struct object_table *table, uint64_t id);
+struct object *object_lookup(struct object_table *table, uint64_t parent, const char *name,
+			     size_t size);
+
+void object_ref(struct object *object);
+/* Frees at zero: the record, never its file. */
+void object_unref(struct object_table *table, struct object *object);
+
+/*
+ * Put the record under a name.  Another record with that name loses it first.
+ * MC_NO_MEMORY changes nothing.
+ */
+MC_MUST_CHECK enum mc_status object_name(struct object_table *table, struct object *object,
+					 struct object *parent, const char *name, size_t size);
+
+/* Set parent and name without entering the table (a draft behind a published name). */
+MC_MUST_CHECK enum mc_status object_place(struct object_table *table, struct object *object,
+					  struct object *parent, const char *name, size_t size);
+
+/* Take the name away; the place (parent and name) stays readable. */
+void object_unname(struct object_table *table, struct object *object);
+
+/*
+ * Write the path relative to the mount, terminated, into path (MC_PATH_MAX + 1
+ * bytes).  MC_NAME_TOO_LONG.
+ */
+MC_MUST_CHECK enum mc_status object_path(const struct object *object, char *path, size_t *size);
+
+/* A name that is staging: never published until it is renamed. */
+bool object_name_staging(const char *name);
+
+static inline bool object_is(const struct object *object, uint32_t flags)
+{
+	return (object->flags & flags) == flags;
+}
+
+#endif

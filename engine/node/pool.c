@@ -1,0 +1,479 @@
+#include "engine/node/pool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+#include <linux/magic.h>
+#include <stdatomic.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+
+#define POOL_XATTR_TRUSTED "trusted.mooncake.object"
+#define POOL_XATTR_USER	   "user.mooncake.object"
+#define POOL_RECORD_MAX	   8192u
+
+struct pool {
+	int directory;
+	int objects;
+	int lock;
+	bool mounted; /* by us, now or in an earlier life */
+	bool tmpfs;
+	uint64_t size;
+	const char *xattr;
+	uint8_t uuid[16];
+	char path[MC_PATH_MAX + 1];
+	char kind[128];
+	_Atomic int64_t accounted;
+};
+
+static enum mc_status io_error(const char *what, const char *path)
+{
+	enum mc_status status = mc_status_from_errno(errno);
+
+	log_error("the pool can't %s path=%s error=\"%s\"", what, path, strerror(errno));
+	return status == MC_OK ? MC_IO : status;
+}
+
+/* Whether a tmpfs is mounted exactly here (and not somewhere above). */
+static bool mounted_here(const char *path)
+{
+	struct stat here, above;
+	struct statfs fs;
+	char parent[MC_PATH_MAX + 4];
+
+	snprintf(parent, sizeof(parent), "%s/..", path);
+	if (stat(path, &here) < 0 || stat(parent, &above) < 0 || statfs(path, &fs) < 0)
+		return false;
+	return here.st_dev != above.st_dev && fs.f_type == TMPFS_MAGIC;
+}
+
+static enum mc_status mount_tmpfs(struct pool *pool)
+{
+	static const char *const variants[] = {"huge=within_size,noswap", "huge=within_size",
+					       "noswap", ""};
+	char options[128];
+
+	if (mounted_here(pool->path)) {
+		snprintf(options, sizeof(options), "size=%" PRIu64, pool->size);
+		if (mount("mooncake", pool->path, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV,
+			  options))
+			log_warn("the pool keeps its old size path=%s error=\"%s\"", pool->path,
+				 strerror(errno));
+		pool->mounted = true;
+		snprintf(pool->kind, sizeof(pool->kind), "private tmpfs, taken over");
+		return MC_OK;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(variants); i++) {
+		snprintf(options, sizeof(options), "mode=0700,size=%" PRIu64 ",nr_inodes=0%s%s",
+			 pool->size, variants[i][0] ? "," : "", variants[i]);
+		if (mount("mooncake", pool->path, "tmpfs", MS_NOSUID | MS_NODEV, options) == 0) {
+			pool->mounted = true;
+			snprintf(pool->kind, sizeof(pool->kind), "private tmpfs%s%s",
+				 variants[i][0] ? " " : "", variants[i]);
+			return MC_OK;
+		}
+		if (errno != EINVAL)
+			break;
+	}
+	if (errno != EPERM)
+		return io_error("mount a tmpfs", pool->path);
+	log_warn("no privilege to mount a tmpfs, using the directory as it is path=%s", pool->path);
+	return MC_OK;
+}
+
+static enum mc_status load_uuid(struct pool *pool)
+{
+	CLEANUP_FD int fd = openat(pool->directory, "uuid", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return io_error("open its uuid", pool->path);
+	ssize_t size = read(fd, pool->uuid, sizeof(pool->uuid));
+	if (size == (ssize_t)sizeof(pool->uuid))
+		return MC_OK;
+	if (size != 0) {
+		log_error("the pool's uuid is damaged path=%s size=%zd", pool->path, size);
+		return MC_IO;
+	}
+	if (getrandom(pool->uuid, sizeof(pool->uuid), 0) != (ssize_t)sizeof(pool->uuid) ||
+	    write(fd, pool->uuid, sizeof(pool->uuid)) != (ssize_t)sizeof(pool->uuid))
+		return io_error("write its uuid", pool->path);
+	return MC_OK;
+}
+
+static enum mc_status take_lock(struct pool *pool)
+{
+	pool->lock = openat(pool->directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (pool->lock < 0)
+		return io_error("open its lock", pool->path);
+	if (flock(pool->lock, LOCK_EX | LOCK_NB) == 0)
+		return MC_OK;
+	log_error("the pool is in use by another daemon path=%s", pool->path);
+	return MC_BUSY;
+}
+
+/* trusted.* where it is allowed: nobody without privilege can forge it. */
+static enum mc_status choose_xattr(struct pool *pool)
+{
+	int fd;
+	enum mc_status status = pool_draft(pool, &fd);
+
+	if (status)
+		return status;
+	CLEANUP_FD int draft = fd;
+	pool->xattr = POOL_XATTR_TRUSTED;
+	if (fsetxattr(draft, POOL_XATTR_TRUSTED, "", 0, 0) == 0)
+		return MC_OK;
+	pool->xattr = POOL_XATTR_USER;
+	if (fsetxattr(draft, POOL_XATTR_USER, "", 0, 0) == 0)
+		return MC_OK;
+	log_warn("no extended attributes here, a restart will lose what the pool holds path=%s",
+		 pool->path);
+	pool->xattr = NULL;
+	return MC_OK;
+}
+
+static enum mc_status open_directories(struct pool *pool)
+{
+	struct statfs fs;
+
+	pool->directory = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (pool->directory < 0)
+		return io_error("be opened", pool->path);
+	if (fstatfs(pool->directory, &fs) == 0)
+		pool->tmpfs = fs.f_type == TMPFS_MAGIC;
+	if (mkdirat(pool->directory, "objects", 0700) < 0 && errno != EEXIST)
+		return io_error("make a directory", pool->path);
+	if (mkdirat(pool->directory, "aside", 0700) < 0 && errno != EEXIST)
+		return io_error("make a directory", pool->path);
+	pool->objects = openat(pool->directory, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (pool->objects < 0)
+		return io_error("open its objects", pool->path);
+	return MC_OK;
+}
+
+enum mc_status pool_open(const struct pool_config *config, struct pool **pool)
+{
+	if (config->size == 0 || strlen(config->path) > MC_PATH_MAX)
+		return MC_INVALID;
+	struct pool *p = calloc(1, sizeof(*p));
+	if (!p)
+		return MC_NO_MEMORY;
+	p->directory = p->objects = p->lock = -1;
+	p->size = config->size & ~4095ull;
+	strcpy(p->path, config->path);
+	snprintf(p->kind, sizeof(p->kind), "directory");
+
+	enum mc_status status = MC_OK;
+	if (mkdir(p->path, 0700) < 0 && errno != EEXIST)
+		status = io_error("be made", p->path);
+	if (!status && config->mount)
+		status = mount_tmpfs(p);
+	if (!status)
+		status = open_directories(p);
+	if (!status)
+		status = take_lock(p);
+	if (!status)
+		status = load_uuid(p);
+	if (!status)
+		status = choose_xattr(p);
+	if (status) {
+		pool_close(p);
+		return status;
+	}
+	*pool = p;
+	return MC_OK;
+}
+
+void pool_close(struct pool *pool)
+{
+	if (!pool)
+		return;
+	if (pool->lock >= 0)
+		close(pool->lock);
+	if (pool->objects >= 0)
+		close(pool->objects);
+	if (pool->directory >= 0)
+		close(pool->directory);
+	free(pool);
+}
+
+static void empty_directory(int directory)
+{
+	CLEANUP_FD int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!stream)
+		return;
+	fd = -1;
+	struct dirent *entry;
+	while ((entry = readdir(stream)) != NULL) {
+		if (entry->d_name[0] != '.')
+			unlinkat(directory, entry->d_name, 0);
+	}
+	closedir(stream);
+}
+
+void pool_destroy(struct pool *pool)
+{
+	if (!pool)
+		return;
+	char path[MC_PATH_MAX + 1];
+	bool mounted = pool->mounted;
+	strcpy(path, pool->path);
+	empty_directory(pool->objects);
+	unlinkat(pool->directory, "uuid", 0);
+	pool_close(pool);
+	if (mounted && umount2(path, MNT_DETACH) < 0)
+		log_warn("the pool can't be unmounted path=%s error=\"%s\"", path, strerror(errno));
+	if (mounted)
+		rmdir(path);
+}
+
+const uint8_t *pool_uuid(const struct pool *pool)
+{
+	return pool->uuid;
+}
+
+const char *pool_path(const struct pool *pool)
+{
+	return pool->path;
+}
+
+const char *pool_kind(const struct pool *pool)
+{
+	return pool->kind;
+}
+
+enum mc_status pool_draft(struct pool *pool, int *fd)
+{
+	int draft = openat(pool->objects, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (draft < 0)
+		return errno == ENOSPC ? MC_NO_SPACE : io_error("open a draft", pool->path);
+	*fd = draft;
+	return MC_OK;
+}
+
+enum mc_status pool_record(struct pool *pool, int fd, const void *record, size_t size)
+{
+	if (!pool->xattr)
+		return MC_OK;
+	if (fsetxattr(fd, pool->xattr, record, size, 0) == 0)
+		return MC_OK;
+	return errno == ENOSPC ? MC_NO_SPACE : io_error("write a record", pool->path);
+}
+
+static void object_file(uint64_t id, char name[17])
+{
+	snprintf(name, 17, "%016" PRIx64, id);
+}
+
+enum mc_status pool_record_id(struct pool *pool, uint64_t id, const void *record, size_t size)
+{
+	int fd;
+	enum mc_status status = pool_object(pool, id, O_RDONLY, &fd);
+
+	if (status)
+		return status;
+	status = pool_record(pool, fd, record, size);
+	close(fd);
+	return status;
+}
+
+enum mc_status pool_read_record(struct pool *pool, uint64_t id, void *record, size_t *size)
+{
+	int fd;
+	enum mc_status status = pool_object(pool, id, O_RDONLY, &fd);
+
+	if (status)
+		return status;
+	ssize_t got = pool->xattr ? fgetxattr(fd, pool->xattr, record, *size) : -1;
+	close(fd);
+	if (got < 0)
+		return MC_IO;
+	*size = (size_t)got;
+	return MC_OK;
+}
+
+enum mc_status pool_commit(struct pool *pool, int fd, uint64_t id)
+{
+	char from[32], name[17];
+
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
+	object_file(id, name);
+	if (linkat(AT_FDCWD, from, pool->objects, name, AT_SYMLINK_FOLLOW) == 0)
+		return MC_OK;
+	if (errno == EEXIST)
+		return MC_EXISTS;
+	return errno == ENOSPC ? MC_NO_SPACE : io_error("name a draft", pool->path);
+}
+
+enum mc_status pool_object(struct pool *pool, uint64_t id, int flags, int *fd)
+{
+	char name[17];
+
+	object_file(id, name);
+	int file = openat(pool->objects, name, flags | O_CLOEXEC | O_NOFOLLOW);
+	if (file < 0)
+		return errno == ENOENT ? MC_NOT_FOUND : io_error("open an object", pool->path);
+	*fd = file;
+	return MC_OK;
+}
+
+enum mc_status pool_stat(struct pool *pool, uint64_t id, int fd, struct stat *st)
+{
+	char name[17];
+
+	object_file(id, name);
+	if ((fd >= 0 ? fstat(fd, st) : fstatat(pool->objects, name, st, AT_SYMLINK_NOFOLLOW)) == 0)
+		return MC_OK;
+	return errno == ENOENT ? MC_NOT_FOUND : io_error("stat an object", pool->path);
+}
+
+static const struct timespec mark = {.tv_sec = 1, .tv_nsec = 7};
+
+void pool_mark(struct pool *pool, uint64_t id, int fd)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mark};
+	char name[17];
+
+	object_file(id, name);
+	if ((fd >= 0 ? futimens(fd, times) : utimensat(pool->objects, name, times, 0)) < 0)
+		(void)io_error("mark an object", pool->path);
+}
+
+bool pool_marked(const struct stat *st)
+{
+	return st->st_mtim.tv_sec == mark.tv_sec && st->st_mtim.tv_nsec == mark.tv_nsec;
+}
+
+void pool_account(struct pool *pool, int64_t bytes)
+{
+	pool->accounted += bytes;
+}
+
+void pool_remove(struct pool *pool, uint64_t id)
+{
+	char name[17];
+
+	object_file(id, name);
+	if (unlinkat(pool->objects, name, 0) < 0 && errno != ENOENT)
+		(void)io_error("remove an object", pool->path);
+}
+
+void pool_set_aside(struct pool *pool, const char *name)
+{
+	CLEANUP_FD int aside = openat(pool->directory, "aside", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (aside < 0 || renameat(pool->objects, name, aside, name) < 0)
+		(void)io_error("set a file aside", name);
+}
+
+void pool_space(struct pool *pool, struct pool_space *space)
+{
+	struct statfs fs;
+
+	*space = (struct pool_space){.capacity = pool->size};
+	if (fstatfs(pool->objects, &fs) < 0)
+		return;
+	uint64_t block = (uint64_t)fs.f_bsize;
+	uint64_t free = fs.f_bavail * block;
+	if (pool->mounted) {
+		space->capacity = fs.f_blocks * block;
+		space->used = space->capacity - fs.f_bfree * block;
+	} else {
+		space->used = (uint64_t)(pool->accounted > 0 ? pool->accounted : 0);
+	}
+	space->free = space->used < space->capacity ? space->capacity - space->used : 0;
+	if (space->free > free)
+		space->free = free;
+}
+
+static bool parse_file(const char *name, uint64_t *id)
+{
+	char *end;
+
+	if (strlen(name) != 16)
+		return false;
+	*id = strtoull(name, &end, 16);
+	char again[17];
+	object_file(*id, again);
+	return *end == '\0' && strcmp(again, name) == 0;
+}
+
+static void visit_file(struct pool *pool, const char *name,
+		       void (*visit)(void *, const struct pool_found *), void *context)
+{
+	uint8_t record[POOL_RECORD_MAX];
+	struct pool_found found = {.name = name};
+	struct stat st;
+	CLEANUP_FD int fd =
+		openat(pool->objects, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && parse_file(name, &found.id)) {
+		found.size = (uint64_t)st.st_size;
+		found.allocated = (uint64_t)st.st_blocks * 512;
+		ssize_t size =
+			pool->xattr ? fgetxattr(fd, pool->xattr, record, sizeof(record)) : -1;
+		if (size >= 0) {
+			found.record = record;
+			found.record_size = (size_t)size;
+		}
+	}
+	visit(context, &found);
+}
+
+enum mc_status pool_scan(struct pool *pool, void (*visit)(void *, const struct pool_found *),
+			 void *context)
+{
+	int fd = openat(pool->objects, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!stream) {
+		if (fd >= 0)
+			close(fd);
+		return io_error("be read", pool->path);
+	}
+	struct dirent *entry;
+	while ((entry = readdir(stream)) != NULL) {
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			visit_file(pool, entry->d_name, visit, context);
+	}
+	closedir(stream);
+	return MC_OK;
+}
+
+static bool lease(struct pool *pool, uint64_t id, int kind)
+{
+	int file;
+
+	if (pool_object(pool, id, O_RDONLY, &file))
+		return false;
+	CLEANUP_FD int fd = file;
+	if (fcntl(fd, F_SETLEASE, kind) < 0)
+		return errno != EAGAIN;
+	fcntl(fd, F_SETLEASE, F_UNLCK);
+	return true;
+}
+
+bool pool_unused(struct pool *pool, uint64_t id)
+{
+	return lease(pool, id, F_WRLCK);
+}
+
+bool pool_unwritten(struct pool *pool, uint64_t id)
+{
+	return lease(pool, id, F_RDLCK);
+}

@@ -1,0 +1,257 @@
+/*
+ * mooncake/protocol.h -- what crosses the wire, byte by byte
+ *
+ * One framing for mount to master and for node to node, over TCP or a Unix
+ * stream socket.  All integers are little-endian.  A connection carries many
+ * requests at once; replies come in any order and are matched by request id.
+ *
+ * Frame header, 24 bytes
+ *
+ *   offset size
+ *    0     2   magic, 0x434d ("MC")
+ *    2     1   protocol version, 1
+ *    3     1   kind: 0 request, 1 reply, 2 push (master to mount, no answer)
+ *    4     2   verb
+ *    6     2   status of a reply: 0 or a negative enum mc_status, as int16
+ *    8     4   bytes of body that follow, at most MC_BODY_SIZE_MAX
+ *   12     4   epoch of the leader (0: the sender does not know it)
+ *   16     8   request id, chosen by the requester, unique among those in flight
+ *
+ * Validity
+ *   V1  magic and version are as above, kind is 0, 1 or 2
+ *   V2  the body is within the limit and holds exactly what the verb says
+ *   V3  a string is a u16 length and the bytes; a name obeys mc_name_valid()
+ *   V4  the first request on a connection to a master is HELLO
+ *   V5  a count of a batch is 1 to MC_BATCH_MAX
+ *   Whoever receives a frame that breaks V1 closes the connection: it has lost
+ *   the frame boundaries.  A request that breaks V2 to V5 is answered with
+ *   MC_PROTOCOL and no body, and the connection goes on.
+ *
+ * Composite fields
+ *   time     s i64, ns u32                                             12 bytes
+ *   attr     id u64, version u64, size u64, allocated u64, mode u32,
+ *            uid u32, gid u32, nlink u32, flags u32, atime, mtime, ctime  88 bytes
+ *   entry    attr, count u8 (<= MC_REPLICA_MAX), count x {node u32, kind u8}
+ *   grant    granted u8; when 1: count u32, count x hash u64
+ *   node     id u32, alive u8, uuid 16, capacity u64, used u64, objects u64,
+ *            silent_ms u32, name string, host string, count u8, count x string
+ *
+ * A batched verb ("xN") has count u16 and that many items in the request, and
+ * in the reply the same count u16 and per item status i16 and, where the
+ * status is MC_OK (or as noted), the item's result.  Items take effect in
+ * order, each by itself.
+ *
+ * Mount to master
+ *
+ *   verb          request                                  reply
+ *   HELLO         role u8 (0 client, 1 node), uuid 16,     session u32, node u32, cluster u64,
+ *                 name string, host string, capacity u64,  first_id u64, id_count u32,
+ *                 used u64, count u8, count x endpoint     heartbeat_ms u32, ttl_ms u32,
+ *                 string                                   master version string,
+ *                                                          master name string
+ *   HEARTBEAT     capacity u64, used u64, objects u64      -
+ *   LOOKUP xN     parent u64, name string                  MC_OK: entry; MC_NOT_FOUND: grant
+ *   LOOKUP_PATH   path string (xN)                         parent u64, entry
+ *   PUBLISH xN    parent u64, name string, flags u32       attr as recorded
+ *                 (enum mc_publish_flag), attr
+ *   REMOVE xN     parent u64, name string                  -
+ *   RENAME        parent u64, name string, new parent u64, attr of what moved
+ *                 new name string, flags u32
+ *                 (enum mc_rename_flag)
+ *   MKDIR         parent u64, name string, id u64,         attr, grant
+ *                 mode u32, uid u32, gid u32
+ *   RMDIR         parent u64, name string                  -
+ *   LIST          directory u64, cursor u64, count_max u32 end u8, count u16,
+ *                                                          count x {cursor u64, name string, entry}
+ *   SETATTR       id u64, mask u32 (enum mc_attr_mask),    attr
+ *                 attr
+ *   STATFS        -                                        capacity u64, used u64, objects u64,
+ *                                                          directories u64, nodes u32
+ *   REPLICA xN    op u8 (0 add, 1 drop), id u64,           1 byte: 1 when the object has no other
+ *                 version u64, kind u8                     replica left (drop: its name is gone)
+ *   ANNOUNCE xN   path string, kind u8, attr               parent u64, attr
+ *   ANNOUNCED     -                                        dropped u64
+ *   RESERVE       parent u64, name string, id u64          -
+ *   UNRESERVE     parent u64, name string, id u64          -
+ *   GRANT_IDS     -                                        first_id u64, id_count u32
+ *   NODES         -                                        count u32, count x node
+ *   STATS         -                                        text (lines "name value")
+ *   PATH          id u64                                   path string
+ *   SETXATTR      id u64, name string, flags u32           attr
+ *                 (as setxattr(2)), value string
+ *   GETXATTRS     id u64                                   count u16, count x {name string,
+ *                                                          value string}
+ *   REMOVEXATTR   id u64, name string                      attr
+ *   RECALLED      directory u64                            -
+ *
+ * Master to mount, pushed
+ *
+ *   INVALIDATE    count u16, count x {what u8 (enum mc_invalidate), parent u64, id u64,
+ *                 name string}
+ *   DROP          count u16, count x {id u64, version u64}
+ *   RECALL        directory u64
+ *   NODES         count u32, count x node   (all nodes; after HELLO and at each change)
+ *
+ * Node to node
+ *
+ *   PULL          id u64, version u64, offset u64,         attr, offset u64, length u32,
+ *                 length u32, flags u32                    crc32c u32, then length bytes
+ *                 (enum mc_pull_flag)
+ *   RELEASE       id u64, version u64                      -
+ *
+ * What the verbs mean
+ *
+ * HELLO opens a session.  The reply hands out ids [first_id, first_id +
+ * id_count) that this session alone may use; GRANT_IDS hands out more.  A
+ * session ends with its connection, or when nothing came over it for ttl_ms.
+ * A node's replicas leave the lookups when its last session has ended for
+ * ttl_ms, and come back when it announces them.
+ *
+ * LOOKUP yields replicas of live nodes only.  An object without one is
+ * MC_NOT_FOUND.
+ *
+ * A directory that one session alone adds names to is granted to it: from then
+ * on it may conclude that a name does not exist when it did not add it itself
+ * and the FNV-1a 64-bit hash of the name is not among the hashes of the grant
+ * (those of all names in the directory when it was granted).  Before anyone
+ * else's name appears in that directory the master sends RECALL and waits for
+ * RECALLED (or for the end of the session); so a publish that has been
+ * answered is seen by every later lookup.  MKDIR by a node grants the new directory.  A
+ * session must drop its grants when its connection breaks, or when it heard
+ * nothing from the master for ttl_ms / 2.
+ *
+ * PUBLISH gives a name to an object that the session's node holds (primary
+ * replica).  The name may be new, may be the same object's (a new version:
+ * older replicas elsewhere are dropped) or another object's (replaced: that
+ * one goes).  MC_PUBLISH_EXCLUSIVE: MC_EXISTS if another object has the name.
+ * The version recorded is max(the one offered, one more than the name's last).
+ * The parent must exist; MC_PUBLISH_PARENTS makes the name a path relative to
+ * the parent and creates what is missing.  A reservation of the name by the
+ * same session is consumed; by another it is MC_EXISTS with EXCLUSIVE, and is
+ * broken without.
+ *
+ * REMOVE, RENAME and PUBLISH over a name tell each node with a replica to DROP
+ * it, except the session that asked, and send INVALIDATE to all other sessions.
+ *
+ * REPLICA drop is sent before a node frees the memory.  Dropping the last
+ * replica removes the name.  REPLICA add of a version that is not the current
+ * one is MC_STALE.
+ *
+ * ANNOUNCE tells what a pool holds, after HELLO.  Per item: MC_OK and the
+ * attributes as recorded (perhaps renamed: then the attr is the truth and
+ * PATH tells where), or MC_NOT_FOUND: it was removed or replaced, delete it.
+ * An object that the master has never heard of is adopted under its path.
+ * ANNOUNCED ends it: replicas of this node that were not announced are gone.
+ *
+ * RESERVE makes a name belong to one draft of one session: MC_EXISTS for every
+ * other RESERVE until PUBLISH, UNRESERVE or the end of the session.  It does
+ * not show in LOOKUP or LIST.
+ *
+ * PULL of length 0 asks for the attributes only.  The owner holds the object
+ * while a request of this connection is in flight; with MC_PULL_DESCRIPTOR
+ * (Unix sockets only) the reply carries the file's descriptor by SCM_RIGHTS
+ * with its first byte, has no bytes, and the owner holds the object until
+ * RELEASE or the end of the connection.  MC_STALE: the owner has another
+ * version.  MC_NOT_FOUND: it has none.  version 0 asks for whatever there is.
+ *
+ * History
+ *   1   first
+ */
+#ifndef MOONCAKE_PROTOCOL_H
+#define MOONCAKE_PROTOCOL_H
+
+#include <mooncake/types.h>
+
+#define MC_FRAME_MAGIC	     0x434du
+#define MC_FRAME_VERSION     1u
+#define MC_FRAME_HEADER_SIZE 24u
+#define MC_BODY_SIZE_MAX     (16u << 20)
+#define MC_BATCH_MAX	     1024u
+#define MC_ATTR_WIRE_SIZE    88u
+#define MC_GRANT_NAMES_MAX   65536u	/* a directory with more names is not granted */
+#define MC_PULL_LENGTH_MAX   (4u << 20) /* bytes one PULL may ask for */
+#define MC_MASTER_PORT	     50051u	/* where a master listens unless told otherwise */
+
+enum mc_frame_kind { MC_FRAME_REQUEST = 0, MC_FRAME_REPLY = 1, MC_FRAME_PUSH = 2 };
+
+/* Numbers are forever; a verb that goes leaves a hole. */
+enum mc_verb {
+	MC_VERB_HELLO = 1,
+	MC_VERB_HEARTBEAT = 2,
+	MC_VERB_LOOKUP = 3,
+	MC_VERB_LOOKUP_PATH = 4,
+	MC_VERB_PUBLISH = 5,
+	MC_VERB_REMOVE = 6,
+	MC_VERB_RENAME = 7,
+	MC_VERB_MKDIR = 8,
+	MC_VERB_RMDIR = 9,
+	MC_VERB_LIST = 10,
+	MC_VERB_SETATTR = 11,
+	MC_VERB_STATFS = 12,
+	MC_VERB_REPLICA = 13,
+	MC_VERB_ANNOUNCE = 14,
+	MC_VERB_ANNOUNCED = 15,
+	MC_VERB_RESERVE = 16,
+	MC_VERB_UNRESERVE = 17,
+	MC_VERB_GRANT_IDS = 18,
+	MC_VERB_NODES = 19,
+	MC_VERB_STATS = 20,
+	MC_VERB_PATH = 21,
+	MC_VERB_SETXATTR = 22,
+	MC_VERB_GETXATTRS = 23,
+	MC_VERB_REMOVEXATTR = 24,
+	MC_VERB_RECALLED = 25,
+
+	MC_VERB_INVALIDATE = 40,
+	MC_VERB_DROP = 41,
+	MC_VERB_RECALL = 42,
+
+	MC_VERB_PULL = 60,
+	MC_VERB_RELEASE = 61,
+
+	MC_VERB_LIMIT = 64,
+};
+
+/* The verb in lower case ("lookup"), "unknown" for none. */
+const char *mc_verb_name(unsigned verb);
+
+enum mc_role { MC_ROLE_CLIENT = 0, MC_ROLE_NODE = 1 };
+
+enum mc_publish_flag {
+	MC_PUBLISH_EXCLUSIVE = 1u << 0, /* MC_EXISTS if another object has the name */
+	MC_PUBLISH_PARENTS = 1u << 1,	/* the name is a path; make its directories */
+};
+
+enum mc_rename_flag {
+	MC_RENAME_NOREPLACE = 1u << 0, /* MC_EXISTS if the new name is taken */
+};
+
+enum mc_attr_mask {
+	MC_SET_MODE = 1u << 0,
+	MC_SET_UID = 1u << 1,
+	MC_SET_GID = 1u << 2,
+	MC_SET_ATIME = 1u << 3,
+	MC_SET_MTIME = 1u << 4,
+	MC_SET_CTIME = 1u << 5,
+	MC_SET_PINNED = 1u << 6, /* from the flags */
+};
+
+enum mc_invalidate {
+	MC_INVALIDATE_NAME = 1, /* the name is gone or means another object */
+	MC_INVALIDATE_ATTR = 2, /* attributes, version or content of id changed; name is empty */
+};
+
+enum mc_pull_flag {
+	MC_PULL_DESCRIPTOR = 1u << 0, /* pass the descriptor instead of bytes */
+};
+
+/* FNV-1a, 64 bits: the hash of names in a grant. */
+static inline uint64_t mc_name_hash(const char *name, size_t size)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ (uint8_t)name[i]) * 0x100000001b3ull;
+	return hash;
+}
+
+#endif

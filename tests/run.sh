@@ -1,0 +1,259 @@
+#!/usr/bin/env bash
+# Run every check of this repository, stage by stage.  See --help.
+#
+# As root everything runs in mount and process name spaces of its own, so a
+# test that fails leaves nothing behind on the machine; what a stage leaves
+# running or mounted inside them is a failure of that stage.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+top=$PWD
+
+all_stages=(setup lint build unit mount integration clang asan tsan)
+quick_stages=(setup lint build unit mount integration)
+
+usage() {
+    cat <<END
+usage: tests/run.sh [--quick] [--only STAGE[,STAGE...]] [--list] [--help]
+
+  --quick       the stages ${quick_stages[*]}; short suites
+  --only STAGE  only these stages (repeat it, or separate them with commas);
+                they take what earlier stages built as they find it
+  --list        print the stages and what they do
+
+Logs are in build/log/STAGE*.log.  The last line is "N passed, N failed, N
+skipped", summed over all stages; the exit status is 0 when nothing failed.
+END
+}
+
+list_stages() {
+    cat <<'END'
+setup        install packages, build libfuse, make the Python environment
+lint         format, words, spelling, shell, Python, layers, clang-tidy
+build        gcc, warnings are errors
+unit         unit and conformance tests of the gcc build
+mount        the mount suite on real kernel mounts
+integration  several processes together
+clang        a clang build, warnings are errors
+asan         AddressSanitizer and UBSan: unit, conformance, one mount variant
+tsan         ThreadSanitizer: unit and conformance
+END
+}
+
+quick=no only=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --quick) quick=yes ;;
+    --only)
+        [ $# -ge 2 ] || { usage >&2; exit 2; }
+        IFS=, read -r -a names <<<"$2"
+        only+=("${names[@]}")
+        shift
+        ;;
+    --list)
+        list_stages
+        exit 0
+        ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *)
+        echo "run: unknown option: $1" >&2
+        usage >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
+
+stages=("${all_stages[@]}")
+[ $quick = yes ] && stages=("${quick_stages[@]}")
+[ ${#only[@]} -gt 0 ] && stages=("${only[@]}")
+for stage in "${stages[@]}"; do
+    [[ " ${all_stages[*]} " == *" $stage "* ]] || {
+        echo "run: no such stage: $stage (there are: ${all_stages[*]})" >&2
+        exit 2
+    }
+done
+
+# shellcheck source=tests/support/isolate.sh
+. tests/support/isolate.sh
+# shellcheck source=tests/support/stage.sh
+. tests/support/stage.sh
+
+isolate "$0" "${stages[@]}"
+stages_begin
+
+# --- the stages -------------------------------------------------------------
+
+jobs=$(nproc)
+[ "$jobs" -gt 8 ] && jobs=8
+export jobs
+
+enable_uring() {
+    local switch=/sys/module/fuse/parameters/enable_uring
+    if [ ! -e "$switch" ]; then
+        note "this kernel has no FUSE over io_uring: its variants will skip"
+    elif [ "$(cat "$switch")" = Y ]; then
+        note "FUSE over io_uring is enabled"
+    elif echo Y 2>/dev/null >"$switch"; then
+        note "enabled FUSE over io_uring: echo Y > $switch"
+    else
+        note "FUSE over io_uring is off and $switch can't be written: its variants will skip"
+    fi
+}
+
+make_python() {
+    [ -x build/venv/bin/python3 ] || python3 -m venv --system-site-packages build/venv || return 1
+    build/venv/bin/python3 -c 'import safetensors' 2>/dev/null ||
+        build/venv/bin/python3 -m pip install --quiet --disable-pip-version-check \
+            --timeout 20 --retries 1 safetensors
+}
+
+stage_setup() {
+    try packages 1800 tools/setup.sh --tests --deps-only
+    if run 300 "$(log_of python)" make_python; then
+        count 1 0 0
+    else
+        note "SKIPPED: safetensors could not be installed, its tests will skip (build/log/setup-python.log)"
+        count 0 0 1
+    fi
+    enable_uring
+}
+
+# The interpreter that has numpy and safetensors where they could be had.
+python() {
+    if [ -x build/venv/bin/python3 ]; then echo build/venv/bin/python3; else echo python3; fi
+}
+
+# Files of this repository, also new ones, whose names match a pattern of git.
+files_of() {
+    git -c safe.directory="$top" ls-files --cached --others --exclude-standard -- "$@" |
+        while IFS= read -r file; do [ -f "$file" ] && printf '%s\n' "$file"; done
+}
+
+scripts() {
+    files_of | while IFS= read -r file; do
+        head -c 64 "$file" | head -n 1 | grep -aqE '^#!.*\b(ba|da)?sh$' && printf '%s\n' "$file"
+    done
+    files_of 'deploy/completion/*.bash' '*.sh'
+}
+
+stage_lint() {
+    local c all sh py
+    mapfile -t all < <(files_of)
+    mapfile -t c < <(files_of '*.c' '*.h')
+    mapfile -t sh < <(scripts | sort -u)
+    mapfile -t py < <(files_of '*.py')
+    try format 120 clang-format --dry-run -Werror "${c[@]}" ||
+        note "the cure: git ls-files '*.[ch]' | xargs clang-format -i"
+    try words 60 python3 tests/lint/words.py "${all[@]}"
+    try spelling 120 codespell --config tests/lint/spelling.cfg "${all[@]}"
+    try shell 120 shellcheck -x -e SC2317 "${sh[@]}"
+    try python 60 env PYTHONPYCACHEPREFIX="$TMPDIR/pyc" python3 -m py_compile "${py[@]}"
+    try linters 60 python3 tests/lint/linters_test.py
+    try layers 60 python3 tests/lint/layers.py
+    try configure 120 configure build || return
+    try tidy 1800 python3 tests/lint/tidy.py build "$jobs"
+}
+
+configure() { # BUILD-DIR [CMAKE-ARGUMENT...]
+    local folder=$1
+    shift
+    cmake -S . -B "$folder" -G Ninja -DMOONCAKE_WERROR=ON "$@"
+}
+
+build() { # BUILD-DIR [CMAKE-ARGUMENT...]
+    configure "$@" && ninja -C "$1" -j "$jobs" --quiet
+}
+
+export -f make_python configure build
+
+stage_build() {
+    try compile 1800 build build
+}
+
+# Run the programs under BUILD-DIR/tests; each case of theirs counts.
+ctest_suite() { # BUILD-DIR NAME [WRAPPER...]
+    local log
+    log=$(log_of "$2")
+    if [ ! -e "$1/CTestTestfile.cmake" ]; then
+        note "FAILED: no tests were built in $1"
+        count 0 1 0
+        return
+    fi
+    run 1800 "$log" "${@:3}" ctest --test-dir "$1" --output-on-failure --verbose --timeout 300 -j "$jobs"
+    local status=$?
+    read -r passed failed skipped < <(python3 tests/support/ctest_sum.py "$log")
+    [ "$status" -ne 0 ] && [ "$failed" -eq 0 ] && failed=1
+    [ "$failed" -gt 0 ] && show_failures "$log" 'Failure|Error|:[FE]:|runtime error|\*\*\*|Sanitizer'
+    show_reports
+    count "$passed" "$failed" "$skipped"
+}
+
+stage_unit() {
+    ctest_suite build ctest
+}
+
+# Run a suite whose last line is "N passed, N failed, N skipped".
+suite() { # NAME SECONDS SCRIPT [ARGUMENT...]
+    local log last
+    log=$(log_of "$1")
+    if [ ! -e "$3" ]; then
+        note "SKIPPED: there is no $3"
+        count 0 0 1
+        return
+    fi
+    LIVE=yes run "$2" "$log" "$(python)" "${@:3}"
+    local status=$?
+    last=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
+    show_reports
+    if [ -z "$last" ]; then
+        note "FAILED: $3 ended with status $status and without its closing line, see $log"
+        tail -n 20 "$log"
+        count 0 1 0
+        return
+    fi
+    read -r passed _ failed _ skipped _ <<<"$last"
+    [ "$status" -ne 0 ] && [ "$failed" -eq 0 ] && failed=1
+    count "$passed" "$failed" "$skipped"
+}
+
+short=()
+[ $quick = yes ] && short=(--quick)
+
+stage_mount() {
+    suite suite 3000 tests/mount/run.py --bin build/bin "${short[@]}"
+}
+
+stage_integration() {
+    suite suite 1800 tests/integration/run.py --bin build/bin "${short[@]}"
+}
+
+stage_clang() {
+    try compile 1800 build build-clang -DCMAKE_C_COMPILER=clang
+}
+
+stage_asan() {
+    try compile 1800 build build-asan -DMOONCAKE_SANITIZE=address,undefined || return
+    export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:log_path=$TMPDIR/report"
+    export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$TMPDIR/report"
+    export LSAN_OPTIONS="suppressions=$top/tests/support/leaks.txt:print_suppressions=0"
+    ctest_suite build-asan ctest
+    suite mount 1800 tests/mount/run.py --bin build-asan/bin --quick \
+        --variant passthrough=on,io_uring=on
+}
+
+stage_tsan() {
+    local wrapper=()
+    # Address randomisation of newer kernels is more than its runtime can map.
+    setarch "$(uname -m)" -R true 2>/dev/null && wrapper=(setarch "$(uname -m)" -R)
+    try compile 1800 build build-tsan -DMOONCAKE_SANITIZE=thread || return
+    export TSAN_OPTIONS="second_deadlock_stack=1:halt_on_error=0:log_path=$TMPDIR/report"
+    ctest_suite build-tsan ctest "${wrapper[@]}"
+}
+
+for stage in "${stages[@]}"; do
+    stage "$stage"
+done
+stages_end
