@@ -142,7 +142,7 @@ void fill_entry_locked(struct fs *fs, struct object *object, struct fuse_entry_p
 void reply_attr(fuse_req_t req, struct object *object);
 /* Counters of the mount and its node as "name value" lines; the caller frees. */
 char *fs_stats(struct fs *fs);
-char *fs_status(struct fs *fs);
+char *fs_status(fuse_req_t req);
 
 /* -- notify.c -- */
 

@@ -141,7 +141,6 @@ static void *signal_thread(void *context)
 		if (count == 0) {
 			log_info("unmounting signal=%d", number);
 			fuse_session_exit(signal_session);
-			umount2(signal_mountpoint, MNT_DETACH);
 		} else {
 			log_warn("ending at once signal=%d", number);
 			umount2(signal_mountpoint, MNT_DETACH);

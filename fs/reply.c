@@ -186,11 +186,6 @@ static void put_mount_stats(struct fs *fs, FILE *out)
 	}
 }
 
-static void put_mount_status(struct fs *fs, FILE *out)
-{
-	fprintf(out, "passthrough %s\nio_uring %s\n", fs->passthrough_why, fs->io_uring_why);
-}
-
 /* The node's lines and the mount's, in one text. */
 static char *join(struct fs *fs, char *node_text, void (*put)(struct fs *, FILE *))
 {
@@ -212,7 +207,17 @@ char *fs_stats(struct fs *fs)
 	return join(fs, node_stats(fs->node), put_mount_stats);
 }
 
-char *fs_status(struct fs *fs)
+static void put_mount_status(struct fs *fs, FILE *out)
 {
+	fprintf(out, "passthrough %s\nio_uring %s\n", fs->passthrough_why, fs->io_uring_why);
+}
+
+char *fs_status(fuse_req_t req)
+{
+	struct fs *fs = fs_of(req);
+
+	/* libfuse goes on without a ring that the kernel does not give it; requests tell. */
+	if (fs->io_uring && !fuse_req_is_uring(req))
+		fs->io_uring_why = "off: libfuse could not start it, see its line in the log";
 	return join(fs, node_status(fs->node), put_mount_status);
 }

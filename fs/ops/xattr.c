@@ -53,66 +53,66 @@ static char *text_of(const char *format, ...)
 	return text;
 }
 
-static char *value_version(struct fs *fs, struct object *object)
+static char *value_version(fuse_req_t req, struct object *object)
 {
-	(void)fs;
+	(void)req;
 	return text_of("%" PRIu64, object->attr.version);
 }
 
-static char *value_replicas(struct fs *fs, struct object *object)
+static char *value_replicas(fuse_req_t req, struct object *object)
 {
 	char location[1024];
 	unsigned count = 0;
 
-	node_location(fs->node, object, location, sizeof(location));
+	node_location(fs_of(req)->node, object, location, sizeof(location));
 	for (const char *at = location; *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : "")
 		count++;
 	return text_of("%u", count);
 }
 
-static char *value_location(struct fs *fs, struct object *object)
+static char *value_location(fuse_req_t req, struct object *object)
 {
 	char location[1024];
 
-	node_location(fs->node, object, location, sizeof(location));
+	node_location(fs_of(req)->node, object, location, sizeof(location));
 	return text_of("%s", location);
 }
 
-static char *value_size(struct fs *fs, struct object *object)
+static char *value_size(fuse_req_t req, struct object *object)
 {
-	(void)fs;
+	(void)req;
 	return text_of("%" PRIu64, object->attr.size);
 }
 
-static char *value_pinned(struct fs *fs, struct object *object)
+static char *value_pinned(fuse_req_t req, struct object *object)
 {
-	(void)fs;
+	(void)req;
 	return text_of("%u", object->attr.flags & MC_ATTR_PINNED ? 1u : 0u);
 }
 
-static char *value_id(struct fs *fs, struct object *object)
+static char *value_id(fuse_req_t req, struct object *object)
 {
-	(void)fs;
+	(void)req;
 	return text_of("%" PRIx64, object->attr.id);
 }
 
-static char *value_stats(struct fs *fs, struct object *object)
+static char *value_stats(fuse_req_t req, struct object *object)
 {
 	(void)object;
-	return fs_stats(fs);
+	return fs_stats(fs_of(req));
 }
 
-static char *value_status(struct fs *fs, struct object *object)
+static char *value_status(fuse_req_t req, struct object *object)
 {
 	(void)object;
-	return fs_status(fs);
+	return fs_status(req);
 }
 
 static const struct {
 	const char *name;
 	bool root; /* of the mount's root only */
 	bool listed;
-	char *(*value)(struct fs *fs, struct object *object);
+	char *(*value)(fuse_req_t req, struct object *object);
 } ours[] = {
 	{"version", false, true, value_version},   {"replicas", false, true, value_replicas},
 	{"location", false, true, value_location}, {"size", false, true, value_size},
@@ -121,13 +121,13 @@ static const struct {
 };
 
 /* The text of one of our attributes, the caller frees; NULL: no such one here. */
-static char *our_value(struct fs *fs, struct object *object, const char *name)
+static char *our_value(fuse_req_t req, struct object *object, const char *name)
 {
 	bool root = object->attr.id == MC_ROOT_ID;
 
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
 		if (ours[i].root == root && strcmp(ours[i].name, name) == 0)
-			return ours[i].value(fs, object);
+			return ours[i].value(req, object);
 	}
 	return NULL;
 }
@@ -147,7 +147,7 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 		return;
 	}
 	if (strncmp(name, XATTR_OURS, strlen(XATTR_OURS)) == 0) {
-		char *text = our_value(fs, object, name + strlen(XATTR_OURS));
+		char *text = our_value(req, object, name + strlen(XATTR_OURS));
 		if (text)
 			reply_value(req, text, strlen(text), size);
 		else
