@@ -1,0 +1,304 @@
+/* The journal as a file: its bytes, its torn tails, its damage. */
+#include "master/journal_file.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+
+static char directory[64];
+static char path[96];
+static const struct journal_ops *ops = &journal_file_ops;
+static uint64_t last_seen;
+static int visits;
+
+static void setup(void)
+{
+	strcpy(directory, "/tmp/mooncake-journal-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/deep/er/j", directory);
+	log_open("/dev/null");
+}
+
+static void teardown(void)
+{
+	char command[160];
+
+	snprintf(command, sizeof(command), "rm -rf %s", directory);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static enum mc_status visit(void *context, enum record_kind kind, const uint8_t *key,
+			    size_t key_size, const uint8_t *value, size_t value_size)
+{
+	(void)context;
+	(void)kind;
+	(void)key;
+	(void)key_size;
+	visits++;
+	if (value && value_size == 8)
+		last_seen = load_u64(value);
+	return MC_OK;
+}
+
+static enum mc_status open_load(struct journal **journal, struct journal_loaded *loaded)
+{
+	struct journal_config config = {.path = path, .fresh = true};
+
+	visits = 0;
+	last_seen = 0;
+	enum mc_status status = ops->open(&config, journal);
+	if (status == MC_OK) {
+		status = ops->load(*journal, visit, NULL, loaded);
+		if (status != MC_OK)
+			ops->close(*journal);
+	}
+	return status;
+}
+
+/* A journal with groups of two records: object 1 and 2 get the group's number. */
+static void make(int groups)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+	uint8_t key[8];
+	uint8_t value[8];
+
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	for (int group = 1; group <= groups; group++) {
+		store_u64(value, (uint64_t)group);
+		for (uint64_t id = 1; id <= 2; id++) {
+			store_u64(key, id);
+			ops->put(journal, RECORD_OBJECT, key, 8, value, 8);
+		}
+		ck_assert_int_eq(ops->flush(journal), MC_OK);
+	}
+	ops->close(journal);
+}
+
+static size_t file_size(void)
+{
+	struct stat st;
+
+	ck_assert_int_eq(stat(path, &st), 0);
+	return (size_t)st.st_size;
+}
+
+#define MARK	 (JOURNAL_RECORD_SIZE + JOURNAL_MARK_SIZE)
+#define RECORD	 (JOURNAL_RECORD_SIZE + 16)
+#define GROUP(n) (JOURNAL_HEADER_SIZE + MARK + (size_t)(n)*2 * RECORD)
+
+START_TEST(the_bytes_are_these)
+{
+	static const uint8_t golden[] = {
+		/* header */
+		'M', 'C', 'J', 'O', 'U', 'R', 'N', 'L', 1, 0, 0, 0, 0xa7, 0x89, 0x77, 0xb4,
+		/* put of object 0x0102 with value "v", the last of its group */
+		0, 0, 0, 0, 1, 0, 0, 0, 1, 4, 8, 1, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 'v'};
+	uint8_t key[8];
+	struct writer w;
+	struct journal_record record = {.type = JOURNAL_PUT,
+					.kind = RECORD_OBJECT,
+					.last = true,
+					.key = key,
+					.key_size = 8,
+					.value = (const uint8_t *)"v",
+					.value_size = 1};
+
+	store_u64(key, 0x0102);
+	writer_init(&w);
+	journal_header_encode(writer_reserve(&w, JOURNAL_HEADER_SIZE));
+	journal_record_put(&w, &record);
+	ck_assert_uint_eq(w.size, sizeof(golden));
+	ck_assert_mem_eq(w.data, golden, 16);
+	ck_assert_mem_eq(w.data + 20, golden + 20, sizeof(golden) - 20);
+	ck_assert_uint_eq(load_u32(w.data + 16), 0xcf605f36);
+	writer_fini(&w);
+}
+END_TEST
+
+START_TEST(a_torn_tail_is_cut_off_at_any_byte)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	make(4);
+	for (size_t size = GROUP(4); size > GROUP(3); size--) {
+		ck_assert_int_eq(truncate(path, (off_t)size), 0);
+		ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+		ck_assert_uint_eq(last_seen, size == GROUP(4) ? 4 : 3);
+		ck_assert_int_eq(visits, size == GROUP(4) ? 8 : 6);
+		ck_assert_int_eq(loaded.incomplete, size != GROUP(4));
+		ops->close(journal);
+		unlink(path);
+		make(4);
+	}
+}
+END_TEST
+
+START_TEST(a_torn_tail_is_gone_the_next_time)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	make(4);
+	ck_assert_int_eq(truncate(path, (off_t)GROUP(4) - 3), 0);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ops->close(journal);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert_uint_eq(last_seen, 3);
+	ck_assert(!loaded.incomplete);
+	ops->close(journal);
+}
+END_TEST
+
+static void flip(size_t offset)
+{
+	uint8_t byte;
+	int fd = open(path, O_RDWR);
+
+	ck_assert_int_eq(pread(fd, &byte, 1, (off_t)offset), 1);
+	byte ^= 0x40;
+	ck_assert_int_eq(pwrite(fd, &byte, 1, (off_t)offset), 1);
+	close(fd);
+}
+
+START_TEST(damage_before_the_tail_is_refused_and_left_alone)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	make(3);
+	size_t size = file_size();
+	for (size_t offset = 0; offset < GROUP(2); offset++) {
+		flip(offset);
+		ck_assert_int_eq(open_load(&journal, &loaded), MC_IO);
+		ck_assert_int_eq(visits, 0);
+		ck_assert_uint_eq(file_size(), size);
+		flip(offset);
+	}
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ops->close(journal);
+}
+END_TEST
+
+START_TEST(a_group_of_which_a_part_is_there_does_not_count)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	make(2);
+	ck_assert_int_eq(truncate(path, (off_t)(GROUP(1) + RECORD)), 0);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert_int_eq(visits, 2);
+	ck_assert_uint_eq(last_seen, 1);
+	ops->close(journal);
+}
+END_TEST
+
+START_TEST(a_second_master_is_kept_out)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+	struct journal *second;
+
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert_int_eq(open_load(&second, &loaded), MC_BUSY);
+	/* Also after the file was replaced by a smaller one. */
+	ck_assert_int_eq(ops->snapshot_begin(journal), MC_OK);
+	ck_assert_int_eq(ops->snapshot_end(journal, true), MC_OK);
+	ck_assert_int_eq(open_load(&second, &loaded), MC_BUSY);
+	ops->close(journal);
+	ck_assert_int_eq(open_load(&second, &loaded), MC_OK);
+	ops->close(second);
+}
+END_TEST
+
+START_TEST(what_is_no_journal_is_refused)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+	struct journal_config config = {.path = path};
+
+	ck_assert_int_eq(ops->open(&config, &journal), MC_NOT_FOUND);
+	make(0);
+	int fd = open(path, O_WRONLY | O_TRUNC);
+	ck_assert_int_eq(write(fd, "some other file\n", 16), 16);
+	close(fd);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_IO);
+	ck_assert_uint_eq(file_size(), 16);
+	config.path = directory;
+	ck_assert_int_ne(ops->open(&config, &journal), MC_OK);
+	config.path = "";
+	ck_assert_int_eq(ops->open(&config, &journal), MC_INVALID);
+}
+END_TEST
+
+/* As if the machine had been started anew since the last mark. */
+static void other_boot(size_t mark_offset)
+{
+	uint8_t bytes[MARK];
+	struct journal_record record;
+	struct journal_mark mark;
+	struct writer w;
+	int fd = open(path, O_RDWR);
+
+	ck_assert_int_eq(pread(fd, bytes, MARK, (off_t)mark_offset), MARK);
+	ck_assert(journal_record_get(bytes, MARK, &record));
+	journal_mark_get(&record, &mark);
+	mark.boot[0] ^= 1;
+	writer_init(&w);
+	journal_mark_put(&w, &mark);
+	ck_assert_int_eq(pwrite(fd, w.data, MARK, (off_t)mark_offset), MARK);
+	writer_fini(&w);
+	close(fd);
+}
+
+START_TEST(a_machine_that_lost_unsynced_writes_is_told_from_damage)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	make(3);
+	/* Without the mark of the close: the machine went down. */
+	ck_assert_int_eq(truncate(path, (off_t)GROUP(3)), 0);
+	other_boot(JOURNAL_HEADER_SIZE);
+	flip(GROUP(1) + 20);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert_uint_eq(last_seen, 1);
+	ck_assert(loaded.incomplete);
+	ops->close(journal);
+	/* That close was clean and synced: nothing is missing after another start. */
+	other_boot(file_size() - MARK);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert(!loaded.incomplete);
+	ops->close(journal);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("journal_file");
+	TCase *tc = tcase_create("journal_file");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, the_bytes_are_these);
+	tcase_add_test(tc, a_torn_tail_is_cut_off_at_any_byte);
+	tcase_add_test(tc, a_torn_tail_is_gone_the_next_time);
+	tcase_add_test(tc, damage_before_the_tail_is_refused_and_left_alone);
+	tcase_add_test(tc, a_group_of_which_a_part_is_there_does_not_count);
+	tcase_add_test(tc, a_second_master_is_kept_out);
+	tcase_add_test(tc, what_is_no_journal_is_refused);
+	tcase_add_test(tc, a_machine_that_lost_unsynced_writes_is_told_from_damage);
+	suite_add_tcase(suite, tc);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
