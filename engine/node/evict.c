@@ -192,7 +192,8 @@ enum mc_status node_make_room(struct node *node, uint64_t size)
 		return MC_OK;
 	evict(node, size + room - space.free);
 	pool_space(node->pool, &space);
-	if (space.free >= size)
+	/* Half of the room stays for writers who are under way: their writes end whole. */
+	if (space.free >= size + room / 2)
 		return MC_OK;
 	counter_add(&node->counters, COUNTER_NO_SPACE, 1);
 	return MC_NO_SPACE;

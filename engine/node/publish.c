@@ -38,6 +38,7 @@ void node_discard_locked(struct node *node, struct object *object)
 {
 	if (!object_is(object, OBJECT_LOCAL))
 		return;
+	node->events.let_go(node->events.context, object);
 	sieve_remove_locked(node, object);
 	if (object->draft_fd >= 0) {
 		close(object->draft_fd);

@@ -56,7 +56,8 @@ def a_bad_value_is_named_and_refused(cluster):
 @on_cluster(variants="one")
 def an_unknown_flag_and_too_few_or_many_words_are_refused(cluster):
     program = cluster.programs.path("mooncakefs")
-    for words in (["--nonsense"], [], ["/tmp", "/tmp", "/tmp"]):
+    own = [cluster.directory(name) for name in ("one", "two", "three")]
+    for words in (["--nonsense"], [], own):
         status, said = start([program, *words])
         assert status > 0 and said, f"{words}: status {status}"
     status, said = start([cluster.programs.path("mooncake-master"), "--nonsense"])

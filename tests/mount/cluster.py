@@ -246,13 +246,15 @@ class Cluster:
         self.trace = trace
         self.home = home or tempfile.mkdtemp(prefix="mooncake-test.")
         self.started = []
+        os.makedirs(self.home, exist_ok=True)
         os.chmod(self.home, 0o755)
         for part in ("pids", "logs"):
             os.makedirs(os.path.join(self.home, part), exist_ok=True)
 
     def directory(self, name):
         path = os.path.join(self.home, name)
-        os.makedirs(path, exist_ok=True)
+        if not mounted(path):       # a dead mount answers no stat
+            os.makedirs(path, exist_ok=True)
         return path
 
     def path(self, name):

@@ -103,18 +103,25 @@ class SharedMount:
         self.cluster = None
         self.node = None
         self.count = 0
+        self.hopeless = None
 
     def ready(self):
         """The mount's root; starts the processes when they are not there."""
         if self.options.dir:
             return os.path.abspath(self.options.dir)
+        if self.hopeless:
+            raise AssertionError(self.hopeless)
         if self.node and self.node.alive() and self.node.answers():
             return self.node.path
         self.close()
         self.count += 1
         self.cluster = cluster.Cluster(cluster.Programs(self.options.bin), self.variant,
                                        os.path.join(self.home, f"shared{self.count}"))
-        self.node = self.cluster.node(self.cluster.master(), "mount", segment="1g")
+        try:
+            self.node = self.cluster.node(self.cluster.master(), "mount", segment="1g")
+        except AssertionError as error:
+            self.hopeless = f"as before: {str(error).splitlines()[0]}"
+            raise AssertionError(f"{error}\n{self.cluster.logs()}") from None
         return self.node.path
 
     def died(self):
@@ -264,7 +271,7 @@ class Run:
 
 
 class Ended(BaseException):
-    """SIGTERM or SIGHUP: unwind, so that everything is stopped."""
+    """SIGTERM, SIGINT or SIGHUP: unwind, so that everything is stopped."""
 
 
 def main(directory):
@@ -287,12 +294,12 @@ def main(directory):
 def execute(run):
     def end(number, _):
         raise Ended(number)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, end)
     try:
         with UringSwitch():
             run.all()
-    except (KeyboardInterrupt, Ended):
+    except Ended:
         print("interrupted: stopping what was started")
         run.counts["FAIL"] += 1
         run.finish()

@@ -191,3 +191,14 @@ def missing_names_are_counted_as_errors_by_status(place):
             assert not os.path.exists(place.path(f"missing{number}"))
     errors = {k: v - cost.before.get(k, 0) for k, v in cost.after.items() if k.startswith("error")}
     assert sum(errors.values()) >= 10, errors
+
+
+@on_mount(tmpfs=False)
+def the_mount_tells_what_this_variant_asked_for(place):
+    told = {}
+    for line in os.getxattr(place.root, "user.mooncake.status").decode().splitlines():
+        name, _, value = line.partition(" ")
+        told[name.rstrip(":=")] = value.strip()
+    for name, value in place.variant.options().items():
+        assert name in told, f"{name} is not in {told}"
+        assert (told[name].split()[:1] == ["on"]) == (value == "on"), (name, value, told[name])

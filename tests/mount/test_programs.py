@@ -238,7 +238,7 @@ def fio(place, engine, name, *more):
     return tool(["fio", f"--name={name}", f"--directory={place.directory}", f"--ioengine={engine}",
                  "--size=16m", "--bs=64k", "--rw=randrw", "--verify=crc32c", "--do_verify=1",
                  "--verify_fatal=1", "--group_reporting", "--randseed=7", "--end_fsync=1",
-                 *more], timeout_s=120, cwd="/tmp")
+                 "--verify_state_save=0", *more], timeout_s=120)
 
 
 @on_mount(needs=("fio",), timeout_s=150)

@@ -1,0 +1,189 @@
+#include "master/grant.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/log.h"
+#include "master/state.h"
+
+/* When someone other than this session added a name to the directory. */
+static uint64_t others_added_ms(const struct directory *directory, const struct session *session)
+{
+	return directory->adder == session->id ? directory->added_before_ms : directory->added_ms;
+}
+
+static bool may_have(const struct mc_master *master, const struct session *session,
+		     const struct directory *directory, const struct writer *w)
+{
+	uint64_t added_ms = others_added_ms(directory, session);
+
+	if (!session->node || directory->grant || directory->count > MC_GRANT_NAMES_MAX)
+		return false;
+	if (w->size + 8ull * directory->count > GRANT_REPLY_MAX)
+		return false;
+	return added_ms == 0 || master->now_ms - added_ms >= GRANT_QUIET_MS;
+}
+
+static struct grant *grant_new(struct session *session, struct directory *directory)
+{
+	struct grant *grant = calloc(1, sizeof(*grant));
+
+	if (!grant)
+		return NULL;
+	grant->session = session;
+	grant->directory = directory;
+	grant->next = session->grants;
+	if (grant->next)
+		grant->next->previous = grant;
+	session->grants = grant;
+	directory->grant = grant;
+	return grant;
+}
+
+void grant_put(struct mc_master *master, struct session *session, struct directory *directory,
+	       struct writer *w)
+{
+	if (!may_have(master, session, directory, w) || !grant_new(session, directory)) {
+		put_u8(w, 0);
+		return;
+	}
+	master->counters.grants++;
+	put_u8(w, 1);
+	put_u32(w, directory->count);
+	uint32_t place = 0;
+	const struct entry *entry;
+	while ((entry = directory_next(directory, &place)) != NULL)
+		put_u64(w, mc_name_hash(entry->name, entry->name_size));
+}
+
+void grant_added(struct mc_master *master, const struct session *session,
+		 struct directory *directory)
+{
+	if (directory->adder != session->id) {
+		directory->added_before_ms = directory->added_ms;
+		directory->adder = session->id;
+	}
+	directory->added_ms = master->now_ms;
+}
+
+bool grant_clear(struct mc_master *master, struct session *session, struct directory *directory)
+{
+	struct grant *grant = directory->grant;
+	uint8_t body[8];
+
+	if (!grant || grant->session == session)
+		return true;
+	if (grant->recalled)
+		return false;
+	grant->recalled = true;
+	master->recalled++;
+	grant->recalled_ms = master->now_ms;
+	master->counters.recalls++;
+	/* The holder doesn't get it again while this one goes on adding. */
+	grant_added(master, session, directory);
+	store_u64(body, directory->entry->id);
+	master_session_push(master, grant->session, MC_VERB_RECALL, body, sizeof(body));
+	return false;
+}
+
+void grant_end(struct mc_master *master, struct grant *grant)
+{
+	if (grant->next)
+		grant->next->previous = grant->previous;
+	if (grant->previous)
+		grant->previous->next = grant->next;
+	else
+		grant->session->grants = grant->next;
+	grant->directory->grant = NULL;
+	master->recalled -= grant->recalled;
+	free(grant);
+	master->grant_ended = true;
+}
+
+void grant_return(struct mc_master *master, struct session *session, struct directory *directory)
+{
+	if (directory->grant && directory->grant->session == session)
+		grant_end(master, directory->grant);
+}
+
+void grant_end_all(struct mc_master *master, struct session *session)
+{
+	while (session->grants)
+		grant_end(master, session->grants);
+}
+
+bool grant_park(struct mc_master *master, struct session *session, const struct frame *frame,
+		const uint8_t *body)
+{
+	size_t size = MC_FRAME_HEADER_SIZE + (size_t)frame->size;
+
+	if (session->parked_size + size > PARKED_SIZE_MAX)
+		return false;
+	struct parked *parked = malloc(sizeof(*parked) + size);
+	if (!parked)
+		return false;
+	*parked = (struct parked){.session = session, .size = size};
+	frame_encode(parked->bytes, frame);
+	memcpy(parked->bytes + MC_FRAME_HEADER_SIZE, body, frame->size);
+	session->parked_size += size;
+	master->counters.parked++;
+	if (!master->parked)
+		master->parked_end = &master->parked;
+	*master->parked_end = parked;
+	master->parked_end = &parked->next;
+	return true;
+}
+
+void grant_resume(struct mc_master *master)
+{
+	while (master->grant_ended && master->parked) {
+		struct parked *waiting = master->parked;
+		master->parked = NULL;
+		master->grant_ended = false;
+		while (waiting) {
+			struct parked *parked = waiting;
+			struct frame frame;
+			waiting = parked->next;
+			parked->session->parked_size -= parked->size;
+			MUST(frame_decode(parked->bytes, &frame) == MC_OK);
+			service_request(master, parked->session, &frame,
+					parked->bytes + MC_FRAME_HEADER_SIZE);
+			free(parked);
+		}
+	}
+	master->grant_ended = false;
+}
+
+void grant_unpark(struct mc_master *master, const struct session *session)
+{
+	struct parked **at = &master->parked;
+
+	while (*at) {
+		struct parked *parked = *at;
+		if (parked->session != session) {
+			at = &parked->next;
+			continue;
+		}
+		*at = parked->next;
+		free(parked);
+	}
+	master->parked_end = at;
+}
+
+void grant_expire(struct mc_master *master)
+{
+	for (struct session *s = master->sessions; s; s = s->next) {
+		for (const struct grant *grant = s->grants; grant && !s->silent;
+		     grant = grant->next) {
+			if (!grant->recalled ||
+			    master->now_ms - grant->recalled_ms < master->ttl_ms)
+				continue;
+			log_warn("did not give a directory back, ended the session session=%u "
+				 "peer=%s directory=%lu",
+				 s->id, s->connection->peer,
+				 (unsigned long)grant->directory->entry->id);
+			s->silent = true;
+			connection_end(s->connection);
+		}
+	}
+}

@@ -1,0 +1,91 @@
+/*
+ * master/nodes.h -- the daemons that lend memory
+ *
+ * A node is known by its uuid; its id is its place in the table plus one, the
+ * same again whenever it returns, also after a restart of the master.
+ *
+ *           HELLO                    last session ended
+ *   ABSENT ───────► PRESENT ◄──────────────────────────► LEAVING
+ *      ▲                               HELLO                │
+ *      └────────────────── ttl_ms passed ───────────────────┘
+ *
+ * An absent node's replicas are not shown.  Each replica carries the round in
+ * which it was told (published, added or announced); a round begins when a node
+ * goes absent and when its first session begins.  A node that was absent shows
+ * only what it tells in the new round.  One that was not (`lenient`) shows all.
+ * ANNOUNCED drops what was not told in this round.
+ *
+ * Threads   One at a time.
+ * Limits    MC_NODE_MAX nodes; an absent one without replicas is forgotten when
+ *           the table is full.
+ */
+#ifndef MASTER_NODES_H
+#define MASTER_NODES_H
+
+#include <mooncake/status.h>
+#include <mooncake/types.h>
+
+#define ROUND_MAX 7u /* rounds are 1 to this; 0: of an earlier life */
+
+enum node_state { NODE_FREE, NODE_ABSENT, NODE_PRESENT, NODE_LEAVING };
+
+struct node {
+	enum node_state state;
+	struct mc_node public; /* as it goes over the wire */
+	uint32_t sessions;
+	uint64_t heard_ms; /* a heartbeat, on the monotonic clock */
+	uint64_t left_ms;  /* when its last session ended */
+	uint8_t round;	   /* of what it tells now */
+	bool settled;	   /* has announced all since it was absent */
+	bool lenient;	   /* replicas of earlier rounds are shown too */
+	bool reset;	   /* rounds ran out: see nodes_reset() */
+	uint64_t replicas; /* in the catalog */
+	uint64_t told;	   /* of which in this round */
+};
+
+struct nodes {
+	struct node *table; /* MC_NODE_MAX, untouched ones take no memory */
+	uint32_t used;	    /* no node at or beyond this */
+	uint32_t alive;
+	bool changed; /* everyone must hear */
+};
+
+MC_MUST_CHECK enum mc_status nodes_init(struct nodes *nodes);
+void nodes_fini(struct nodes *nodes);
+
+/* NULL: no such node. */
+struct node *nodes_find(const struct nodes *nodes, const uint8_t uuid[16]);
+
+/* Find or make the node of a uuid.  MC_NO_SPACE: MC_NODE_MAX nodes are known. */
+MC_MUST_CHECK enum mc_status nodes_get(struct nodes *nodes, const uint8_t uuid[16],
+				       struct node **node);
+
+/* Put a node of the journal back at its place.  MC_IO: the place makes no sense. */
+MC_MUST_CHECK enum mc_status nodes_restore(struct nodes *nodes, const struct mc_node *public);
+
+/* A session of the node began or ended; left_ms: when it was last heard of. */
+void nodes_enter(struct nodes *nodes, struct node *node, uint64_t now_ms);
+void nodes_leave(struct nodes *nodes, struct node *node, uint64_t left_ms);
+
+/* Let those go whose time has passed.  Returns how many went. */
+uint32_t nodes_expire(struct nodes *nodes, uint64_t now_ms, uint32_t ttl_ms);
+
+/*
+ * Rounds begin anew: the caller has set every replica of the node to round 0.
+ * Due, at once, when nodes_enter() or nodes_expire() has set node->reset.
+ */
+void nodes_reset(struct node *node);
+
+/* The node has announced all it has, and what it did not was dropped. */
+void nodes_settle(struct node *node);
+
+/* The index that a packed replica has. */
+static inline uint32_t node_index(const struct node *node)
+{
+	return node->public.id - 1;
+}
+
+/* A packed replica can be read from. */
+bool nodes_shows(const struct nodes *nodes, uint16_t replica);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * master/record.h -- the values of journal records
+ *
+ * All integers little-endian; attr, time and string as in protocol.h.
+ *
+ *   meta        version u8 (1), cluster u64, epoch u32, id_next u64, id_known u64
+ *   node        version u8 (1), id u32, name string, host string
+ *   directory   version u8 (1), parent u64, sequence u64, name string, attr, xattrs
+ *   object      as directory, then raised u32, count u8, count x replica u16
+ *   xattrs      count u16, count x {name string, value string}
+ *   replica     bits 0-11 node id - 1, bit 12 kind (the rest is 0)
+ *
+ * The root is a directory without a name; its parent is 0.
+ *
+ * Validity
+ *   W1  the version is 1, and the value holds exactly what its kind says
+ *   W2  an object's or directory's key is 8 bytes and equals attr.id; a node's
+ *       is 16 bytes, meta's is empty
+ *   W3  the mode is a directory's for a directory, a regular file's for an object
+ *   W4  a name obeys mc_name_valid(), but the root's is empty
+ *   A record that breaks one is damage: the journal is refused.
+ *
+ * History
+ *   1   first
+ *
+ * Threads   The master's.
+ */
+#ifndef MASTER_RECORD_H
+#define MASTER_RECORD_H
+
+#include "master/journal.h"
+#include "master/state.h"
+
+/* Put the present state into the journal's group, or, with `snapshot`, into its snapshot. */
+MC_MUST_CHECK enum mc_status record_meta(struct mc_master *master, bool snapshot);
+MC_MUST_CHECK enum mc_status record_node(struct mc_master *master, const struct node *node,
+					 bool snapshot);
+MC_MUST_CHECK enum mc_status record_entry(struct mc_master *master, const struct entry *entry,
+					  bool snapshot);
+void record_gone(struct mc_master *master, uint64_t id, bool directory);
+
+/* Take a record into the master's state: the visit of journal load. */
+enum mc_status record_load(void *context, enum record_kind kind, const uint8_t *key,
+			   size_t key_size, const uint8_t *value, size_t value_size);
+
+/* About the bytes that all records would take. */
+uint64_t record_live_size(const struct mc_master *master);
+
+#endif
