@@ -293,7 +293,6 @@ static void worker_move(struct worker *worker, size_t place)
 {
 	const struct workload *workload = worker->workload;
 
-	MUST(workload);
 	worker->place = workload->places[place];
 	worker->source = workload->sources[place] ? workload->sources[place] : worker->place;
 	worker->fresh = workload->sources[place] || workload->op == OP_UNLINK;
@@ -302,24 +301,22 @@ static void worker_move(struct worker *worker, size_t place)
 /* One round in one place; the times of all threads go to sample unless it is NULL. */
 static enum mc_status round_run(struct worker *workers, size_t place, struct sample *sample)
 {
-	const unsigned thread_count = workers[0].workload->threads;
+	const struct workload *workload = workers[0].workload;
 	pthread_t ids[WORKLOAD_THREAD_COUNT_MAX];
 	pthread_barrier_t turn;
 
-	MUST(pthread_barrier_init(&turn, NULL, thread_count) == 0);
-	for (unsigned i = 0; i < thread_count; i++) {
+	MUST(pthread_barrier_init(&turn, NULL, workload->threads) == 0);
+	for (unsigned i = 0; i < workload->threads; i++) {
 		worker_move(&workers[i], place);
 		workers[i].turn = &turn;
 	}
-	for (unsigned i = 1; i < thread_count; i++)
+	for (unsigned i = 1; i < workload->threads; i++)
 		MUST(pthread_create(&ids[i], NULL, worker_main, &workers[i]) == 0);
 	worker_main(&workers[0]);
-	for (unsigned i = 1; i < thread_count; i++)
+	for (unsigned i = 1; i < workload->threads; i++)
 		pthread_join(ids[i], NULL);
 	pthread_barrier_destroy(&turn);
-	for (unsigned i = 0; i < thread_count; i++)
-		workers[i].turn = NULL;
-	for (unsigned i = 0; i < thread_count; i++) {
+	for (unsigned i = 0; i < workload->threads; i++) {
 		if (workers[i].status)
 			return workers[i].status;
 		for (unsigned j = 0; sample && j < workers[i].object_count; j++)
