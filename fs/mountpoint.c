@@ -34,6 +34,14 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
+/* Whether a daemon answers: attributes may be cached, an open directory is not. */
+static bool mount_dead(const char *path)
+{
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
 static enum found find_mount(const char *path)
 {
 	FILE *in = fopen("/proc/self/mountinfo", "re");
@@ -65,19 +73,21 @@ enum mc_status mountpoint_prepare(const char *path)
 {
 	struct stat st;
 
-	if (stat(path, &st) == 0) {
+	bool ours = find_mount(path) == FOUND_OURS;
+	bool dead = ours && mount_dead(path);
+	if (!dead && stat(path, &st) == 0) {
 		if (!S_ISDIR(st.st_mode)) {
 			log_error("the mountpoint is not a directory path=%s", path);
 			return MC_NOT_DIRECTORY;
 		}
-		if (find_mount(path) == FOUND_OURS) {
+		if (ours) {
 			log_error("mooncakefs is mounted here already, unmount it first path=%s",
 				  path);
 			return MC_BUSY;
 		}
 		return MC_OK;
 	}
-	if (errno == ENOTCONN || errno == ECONNABORTED) {
+	if (dead) {
 		if (umount2(path, MNT_DETACH) == 0) {
 			log_warn("cleaned up the mount of a daemon that died path=%s", path);
 			return mountpoint_prepare(path);

@@ -190,7 +190,10 @@ enum mc_status node_make_room(struct node *node, uint64_t size)
 	uint64_t room = room_ahead(&space);
 	if (space.free >= size + room)
 		return MC_OK;
-	evict(node, size + room - space.free);
+	node_condemned_turn(node, true);
+	pool_space(node->pool, &space);
+	if (space.free < size + room)
+		evict(node, size + room - space.free);
 	pool_space(node->pool, &space);
 	/* Half of the room stays for writers who are under way: their writes end whole. */
 	if (space.free >= size + room / 2)
@@ -204,6 +207,7 @@ uint32_t node_evict_turn(struct node *node)
 	struct pool_space space;
 
 	node_linger_turn(node);
+	node_condemned_turn(node, false);
 	node_lock(node);
 	bool writers = node->writers > 0;
 	bool lingering = node->lingering != NULL;

@@ -59,8 +59,10 @@ struct node {
 	uint32_t writers;	       /* handles open for writing */
 	struct object *replacing;      /* drafts behind published names, by `newer` */
 	struct publishing *publishing; /* wait for another publish of their object */
-	struct lingering *lingering;   /* closed, but mapped writable */
-	uint64_t evicting_bytes;       /* on their way out */
+	struct condemned *condemned;   /* replaced, oldest first */
+	struct condemned **condemned_last;
+	struct lingering *lingering; /* closed, but mapped writable */
+	uint64_t evicting_bytes;     /* on their way out */
 	uint32_t heartbeat_ms;
 	uint32_t ttl_ms;
 	uint64_t beat_ns;
@@ -130,6 +132,14 @@ uint8_t *node_xattrs_copy_locked(const struct object *object, size_t *size);
 void node_linger_locked(struct node *node, struct object *object);
 /* Publish what such maps wrote, once they are gone. */
 void node_linger_turn(struct node *node);
+/* Forget them all: the node closes. */
+void node_linger_end(struct node *node);
+
+/* -- condemn.c -- */
+/* Let go of the file of a local object that was replaced, in a moment. */
+void node_condemn_locked(struct node *node, struct object *object);
+/* Discard those whose time has come, or all; true: some are left. */
+bool node_condemned_turn(struct node *node, bool all);
 
 /* -- publish.c -- */
 struct publish {

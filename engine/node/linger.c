@@ -76,3 +76,13 @@ void node_linger_turn(struct node *node)
 		gone = next;
 	}
 }
+
+void node_linger_end(struct node *node)
+{
+	while (node->lingering) {
+		struct lingering *l = node->lingering;
+		node->lingering = l->next;
+		node_unref(node, l->object);
+		free(l);
+	}
+}

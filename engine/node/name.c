@@ -332,7 +332,8 @@ static void move_published(void *context, enum mc_status status, struct object *
 
 	(void)object;
 	node_lock(node);
-	if (status == MC_EXISTS && m->keep_first && !m->noreplace) {
+	bool kept = status == MC_EXISTS && m->keep_first && !m->noreplace;
+	if (kept) {
 		remove_locked(node, m->object);
 		node_touch_locked(m->from, 0);
 		status = MC_OK;
@@ -343,6 +344,8 @@ static void move_published(void *context, enum mc_status status, struct object *
 	node_unlock(node);
 	if (reserved)
 		ask_unreserve(node, m->from->attr.id, m->name, m->object->attr.id);
+	if (kept) /* the kernel believes that ours has the name */
+		node->events.forget_name(node->events.context, m->to->attr.id, m->new_name);
 	move_end(m, status);
 }
 
@@ -398,8 +401,11 @@ static void move_draft(struct move *m)
 
 static void first_kept(void *context, enum mc_status status, struct object *object)
 {
+	struct move *m = context;
+
 	(void)object;
-	move_end(context, status);
+	m->node->events.forget_name(m->node->events.context, m->to->attr.id, m->new_name);
+	move_end(m, status);
 }
 
 static void rename_reply(void *context, enum mc_status status, struct reader *body, bool resent)
@@ -441,10 +447,6 @@ static void move_named(struct move *m)
 	struct node *node = m->node;
 	struct writer w;
 
-	if (!object_is(m->object, OBJECT_DIRECTORY) && object_name_staging(m->new_name)) {
-		move_end(m, MC_CROSS_DEVICE);
-		return;
-	}
 	writer_init(&w);
 	put_u64(&w, m->from->attr.id);
 	put_string(&w, m->name, strlen(m->name));

@@ -174,6 +174,7 @@ static void init_state(struct node *node, const struct node_config *config,
 	node->config = *config;
 	node->events = *events;
 	node->heartbeat_ms = 1000;
+	node->condemned_last = &node->condemned;
 	pthread_mutex_init(&node->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -253,6 +254,8 @@ void node_close(struct node *node, bool destroy_pool)
 	pthread_join(node->janitor, NULL);
 	node_transports_close(node);
 	client_close(node->client);
+	node_condemned_turn(node, true);
+	node_linger_end(node);
 	for (uint32_t i = 0; i < node->objects.size; i++) {
 		for (struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
 			if (o->draft_fd >= 0)

@@ -122,7 +122,7 @@ void node_unlink(struct node *node, uint64_t parent, const char *name, int32_t t
 void node_rmdir(struct node *node, uint64_t parent, const char *name, node_done_fn *done,
 		void *context);
 
-/* MC_EXISTS with noreplace; MC_CROSS_DEVICE: a published object can't become staging. */
+/* MC_EXISTS with noreplace.  What was published stays so, under a staging name too. */
 struct node_rename {
 	uint64_t parent;
 	const char *name;
@@ -187,8 +187,9 @@ enum node_open_flag {
  * Open an object: pulls it when it is not here.  Counts opens and writers until
  * node_release().
  *
- * MC_STALE       truncation of a published object: a draft stands in for it now;
- *                the thread (tid) that looks the name up again finds that one
+ * MC_STALE       the name must be looked up again: the object was removed or
+ *                replaced; or, to truncate a published object, a draft stands in
+ *                for it now that only this thread (tid) finds by name
  * MC_NOT_FOUND   no replica is left
  * MC_EXISTS      the node is immutable and the object is published
  */

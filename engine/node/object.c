@@ -247,14 +247,14 @@ enum mc_status object_path(const struct object *object, char *path, size_t *size
 
 	for (const struct object *o = object; o->parent; o = o->parent) {
 		size_t length = strlen(o->name);
-		if ((size_t)(at - path) < length + 1)
+		size_t slash = at < end; /* what is there already hangs below this */
+		if ((size_t)(at - path) < length + slash)
 			return MC_NAME_TOO_LONG;
+		if (slash)
+			*--at = '/';
 		at -= length;
 		memcpy(at, o->name, length);
-		*--at = '/';
 	}
-	if (at < end)
-		at++;
 	*size = (size_t)(end - at);
 	memmove(path, at, *size);
 	path[*size] = '\0';

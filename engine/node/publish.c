@@ -158,6 +158,21 @@ static void send_xattrs(struct node *node, uint64_t id, const uint8_t *bytes, si
 	}
 }
 
+static void replaced_locked(struct node *node, struct object *object)
+{
+	if (!object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED)) {
+		node_removed_locked(node, object);
+		return;
+	}
+	object_ref(object);
+	object_unname(&node->objects, object);
+	object->flags |= OBJECT_REMOVED;
+	object->attr.nlink = 0;
+	object->attr.ctime = clock_real();
+	node_condemn_locked(node, object);
+	object_unref(&node->objects, object);
+}
+
 /* The object takes its name; what had the name is gone. */
 static void published_locked(struct node *node, struct publishing *p, const struct mc_attr *attr)
 {
@@ -187,7 +202,7 @@ static void published_locked(struct node *node, struct publishing *p, const stru
 	struct object *other =
 		object_lookup(&node->objects, p->parent->attr.id, p->name, strlen(p->name));
 	if (other && other != object)
-		node_removed_locked(node, other);
+		replaced_locked(node, other);
 	node_replacement_end_locked(node, object);
 	if (other != object &&
 	    object_name(&node->objects, object, p->parent, p->name, strlen(p->name)) != MC_OK)
@@ -344,7 +359,10 @@ static void publish_begin(struct publishing *p)
 	node_unlock(node);
 	if (wait)
 		return;
-	enum mc_status status = publish_snapshot(p, bytes, &size);
+	/* Writers don't ask for room; who took more than there is hears of it at close. */
+	enum mc_status status = node_make_room(node, 0);
+	if (!status)
+		status = publish_snapshot(p, bytes, &size);
 	if (!status)
 		status = publish_commit(p, bytes, size);
 	if (status)
@@ -630,9 +648,12 @@ static void release_last_locked(struct node *node, struct object *object)
 	if (object->borrow)
 		node_borrow_end_locked(node, object);
 	if (abandoned_locked(object)) {
-		if (object_is(object, OBJECT_NAMED))
+		if (object_is(object, OBJECT_NAMED)) {
 			log_warn("a draft that could not be published is dropped name=\"%s\"",
 				 object->name);
+			node->events.forget_name(node->events.context, object->parent->attr.id,
+						 object->name);
+		}
 		node_removed_locked(node, object);
 	} else if (object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED)) {
 		sieve_add_locked(node, object);

@@ -461,7 +461,7 @@ static void refreshed(void *context, enum mc_status status, struct object *objec
 	struct pull *pull = context;
 
 	if (!status && object != pull->object)
-		status = MC_NOT_FOUND; /* the name means another object now */
+		status = MC_STALE; /* the name means another object now */
 	if (status) {
 		pull_end(pull, status);
 		return;
@@ -481,7 +481,7 @@ static void pull_refresh(struct pull *pull, enum mc_status last)
 	char *name = object->parent ? strdup(object->name) : NULL;
 	node_unlock(node);
 	if (!name || pull->refreshed)
-		pull_end(pull, last == MC_STALE || last == MC_CANCELLED ? MC_NOT_FOUND : last);
+		pull_end(pull, last == MC_STALE ? MC_NOT_FOUND : last);
 	else
 		node_lookup(node, parent, name, refreshed, pull);
 	free(name);
@@ -630,7 +630,7 @@ static enum open_way open_locked(struct node *node, struct object *object, uint3
 		return OPEN_DONE;
 	}
 	if (object_is(object, OBJECT_REMOVED)) {
-		*status = MC_NOT_FOUND;
+		*status = MC_STALE; /* perhaps its name means another one by now */
 		return OPEN_DONE;
 	}
 	if (!write && (object->borrow || (object->pull && object->pull->streaming))) {

@@ -144,8 +144,7 @@ static void push_drop(struct node *node, struct reader *body)
 		if (drop) {
 			counter_add(&node->counters, COUNTER_DROPS, 1);
 			object->known_session = 0;
-			node->events.let_go(node->events.context, object);
-			node_discard_locked(node, object);
+			node_condemn_locked(node, object);
 		}
 		node_unlock(node);
 	}

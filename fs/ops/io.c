@@ -21,6 +21,12 @@ struct reading {
 	off_t offset;
 };
 
+/* A read that can't be served: the bytes are out of reach, whatever became of the object. */
+static void reply_unreadable(fuse_req_t req, enum mc_status status)
+{
+	reply_status(req, status == MC_STALE || status == MC_NOT_FOUND ? MC_IO : status);
+}
+
 static void reply_bytes(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
 	struct fs *fs = fs_of(req);
@@ -29,7 +35,7 @@ static void reply_bytes(fuse_req_t req, struct handle *handle, size_t size, off_
 	enum mc_status status = handle_descriptor(fs, handle, &fd);
 
 	if (status) {
-		reply_status(req, status);
+		reply_unreadable(req, status);
 		return;
 	}
 	buffer.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
@@ -45,7 +51,7 @@ static void range_there(void *context, enum mc_status status, struct object *obj
 
 	(void)object;
 	if (status)
-		reply_status(call->req, status);
+		reply_unreadable(call->req, status);
 	else
 		reply_bytes(call->req, call->handle, call->size, call->offset);
 	free(call);

@@ -64,7 +64,10 @@ static char *value_replicas(fuse_req_t req, struct object *object)
 	char location[1024];
 	unsigned count = 0;
 
-	node_location(fs_of(req)->node, object, location, sizeof(location));
+	if (object_is(object, OBJECT_PUBLISHED))
+		node_location(fs_of(req)->node, object, location, sizeof(location));
+	else
+		location[0] = '\0';
 	for (const char *at = location; *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : "")
 		count++;
 	return text_of("%u", count);
