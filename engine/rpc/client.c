@@ -143,7 +143,8 @@ static bool address_local(const struct sockaddr *address, socklen_t size)
 static void set_peer(struct client *client, const char *kind, const char *host, const char *port)
 {
 	WITH_LOCK(&client->lock);
-	snprintf(client->peer, sizeof(client->peer), "%s%s%s%s", kind, host, port[0] ? ":" : "", port);
+	snprintf(client->peer, sizeof(client->peer), "%s%s%s%s", kind, host, port[0] ? ":" : "",
+		 port);
 }
 
 static int connect_one(struct client *client, const struct addrinfo *info)

@@ -290,7 +290,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("base/net");
+	Suite *suite = suite_create("base/net_contract");
 	TCase *address = tcase_create("address");
 	TCase *socket_case = tcase_create("socket");
 	SRunner *runner = srunner_create(suite);
