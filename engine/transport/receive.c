@@ -9,10 +9,10 @@
 #include "engine/transport/fetch.h"
 #include "engine/transport/puller.h"
 
-#define PIECE_SIZE     PULLER_SCRATCH_SIZE /* read at once, so that it is summed while in the cache */
+/* Read at once, so that it is summed while it is in the cache. */
+#define PIECE_SIZE     PULLER_SCRATCH_SIZE
 #define LOW_WATER_SIZE (256u << 10)
-#define TURN_PIECES    16		   /* then other links get their turn */
-#define PULL_HEAD_SIZE (MC_FRAME_HEADER_SIZE + PULL_FIXED_SIZE)
+#define TURN_PIECES    16 /* then other links get their turn */
 
 /* Where the next bytes of the body go. */
 static uint8_t *body_at(struct link *link)
