@@ -1,6 +1,7 @@
 #include "engine/transport/held.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "engine/base/log.h"
 #include "engine/transport/owner.h"
@@ -61,6 +62,8 @@ void held_drop(struct visitor *visitor, struct held *held)
 		at = &(*at)->next;
 	*at = held->next;
 	visitor->held_count--;
+	if (held->read_fd >= 0)
+		close(held->read_fd);
 	source_release(visitor->owner, &held->hold);
 	free(held);
 }
@@ -104,6 +107,7 @@ static struct held *held_add(struct visitor *visitor, const struct source_hold *
 		return NULL;
 	struct held **bucket = bucket_of(visitor, hold->attr.id);
 	held->hold = *hold;
+	held->read_fd = -1;
 	held->next = *bucket;
 	*bucket = held;
 	visitor->held_count++;

@@ -20,6 +20,7 @@ struct held {
 	struct held *next; /* in its bucket */
 	struct source_hold hold;
 	uint64_t used_ns;
+	int read_fd;   /* the file, opened again for reading only; -1: not needed yet */
 	uint32_t lent; /* descriptors that were not given back */
 };
 

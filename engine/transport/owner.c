@@ -19,8 +19,6 @@
 
 static void answer_clear(struct answer *answer)
 {
-	if (answer->fd >= 0)
-		close(answer->fd);
 	*answer = (struct answer){.fd = -1};
 }
 
@@ -93,8 +91,7 @@ enum mc_status owner_send_head(struct visitor *visitor, int flags)
 		if (sent < 0)
 			return errno == EAGAIN || errno == ETOOMANYREFS ? MC_AGAIN : MC_UNREACHABLE;
 		answer->head_sent += (uint32_t)sent;
-		if (answer->fd >= 0)
-			close(STEAL_FD(answer->fd));
+		answer->fd = -1;
 	}
 	return MC_OK;
 }

@@ -42,8 +42,8 @@ struct answer {
 	uint8_t head[PULL_HEAD_SIZE];
 	uint32_t head_size; /* 0: nothing is being sent */
 	uint32_t head_sent;
-	int fd;		    /* to pass with the head's first byte; -1: none */
-	struct held *held;  /* whose bytes follow; NULL: none do */
+	int fd;		    /* what `held` passes with the head's first byte; -1: nothing */
+	struct held *held;  /* what it is about; must not go meanwhile */
 	uint64_t offset;    /* in the object, of the next byte to send */
 	uint32_t remaining; /* bytes of the object that follow the head */
 };
