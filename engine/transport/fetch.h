@@ -15,12 +15,12 @@
 #define ENGINE_TRANSPORT_FETCH_H
 
 #include "engine/transport/link.h"
+#include "engine/transport/pull.h"
 #include "engine/transport/span.h"
 #include "engine/transport/transport.h"
 
 #define PULLER_CHUNK_SIZE (512u << 10)
 #define PULLER_WINDOW	  8u
-#define PULL_FIXED_SIZE	  (MC_ATTR_WIRE_SIZE + 16u) /* attr, offset, length, crc32c */
 
 struct fetch {
 	struct transport_pull *pull;

@@ -66,6 +66,7 @@ struct link {
 	uint32_t request_count, request_free, in_flight;
 	/* owned by the puller's thread */
 	uint64_t progress_ns; /* when something came last */
+	int low_water;	      /* bytes that must be there before the thread is woken */
 	struct link_body body;
 	uint32_t input_begin, input_end;
 	uint8_t input[LINK_INPUT_SIZE];

@@ -23,6 +23,8 @@
 #include <mooncake/protocol.h>
 
 #include "engine/rpc/wire.h"
+#include "engine/transport/held.h"
+#include "engine/transport/pull.h"
 #include "engine/transport/poller.h"
 #include "engine/transport/transport.h"
 
@@ -33,38 +35,15 @@
 #define OWNER_IDLE_MS	   600000u /* and so does silence, unless something is lent */
 #define OWNER_INPUT_SIZE   4096u
 
-/* PULL's reply before the bytes: the frame's header, then attr, offset, length, crc32c. */
-#define PULL_REQUEST_SIZE    32u
-#define PULL_FIXED_SIZE	     (MC_ATTR_WIRE_SIZE + 16u)
-#define PULL_HEAD_SIZE	     (MC_FRAME_HEADER_SIZE + PULL_FIXED_SIZE)
-#define RELEASE_REQUEST_SIZE 16u
-
 struct owner;
-
-struct pull_request {
-	uint64_t request_id;
-	uint64_t id;
-	uint64_t version;
-	uint64_t offset;
-	uint32_t length;
-	uint32_t flags; /* enum mc_pull_flag */
-};
-
-/* An object that is held for one visitor. */
-struct held {
-	struct held *next; /* in its bucket */
-	struct source_hold hold;
-	uint64_t used_ns;
-	uint32_t lent; /* descriptors that were not given back */
-};
 
 /* What is being sent to a visitor. */
 struct answer {
 	uint8_t head[PULL_HEAD_SIZE];
 	uint32_t head_size; /* 0: nothing is being sent */
 	uint32_t head_sent;
-	int fd;		    /* to pass with the head's first byte; -1: none */
-	struct held *held;  /* whose bytes follow; NULL: none do */
+	int fd;		    /* what `held` passes with the head's first byte; -1: nothing */
+	struct held *held;  /* what it is about; must not go meanwhile */
 	uint64_t offset;    /* in the object, of the next byte to send */
 	uint32_t remaining; /* bytes of the object that follow the head */
 };

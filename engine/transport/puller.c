@@ -13,10 +13,12 @@
 #include "engine/transport/fetch.h"
 #include "engine/transport/receive.h"
 
-#define MS_NS	     1000000ull
-#define LINK_SHARE   8u /* fetches on each link before another is opened */
-#define LINK_IDLE_MS 120000u
-#define PATIENCE     8u /* steps a fetch may wait while others on its link go on */
+#define MS_NS		  1000000ull
+#define LINK_SHARE	  8u /* fetches on each link before another is opened */
+#define LINK_IDLE_MS	  120000u
+#define RELEASE_MS	  50u
+#define RELEASES_SIZE_MAX 4096u
+#define PATIENCE	  8u /* steps a fetch may wait while others on its link go on */
 
 struct peer {
 	struct peer *next;
@@ -292,14 +294,19 @@ static bool sweep(struct puller *puller, uint64_t now_ns)
 	return count == ENDINGS_MAX;
 }
 
-/* Close links that nobody needs: the silent ones at once, idle ones after a while. */
-static void close_idle(struct puller *puller, uint64_t now_ns)
+/*
+ * Send what waited for company, and close links that nobody needs: the silent
+ * ones at once, idle ones after a while.
+ */
+static void tend_links(struct puller *puller, uint64_t now_ns)
 {
 	WITH_LOCK(&puller->lock);
 	for (struct peer **at = &puller->peers; *at;) {
 		struct peer *peer = *at;
 		for (struct link *link = peer->links, *next; link; link = next) {
 			next = link->next;
+			if (link->out_sent < link->out.size)
+				link_flush_locked(link);
 			if (link->fetch_count || link->loans)
 				continue;
 			if (link->suspect || now_ns > link->progress_ns + LINK_IDLE_MS * MS_NS)
@@ -340,7 +347,7 @@ static void turn(void *context, bool alarmed)
 		now_ns = poller_now_ns();
 		while (sweep(puller, now_ns)) {
 		}
-		close_idle(puller, now_ns);
+		tend_links(puller, now_ns);
 		dead = true;
 	}
 	if (dead)
@@ -411,9 +418,12 @@ void puller_give_back(struct puller *puller, void *given)
 	*loan->at = loan->next;
 	if (loan->next)
 		loan->next->at = loan->at;
+	/* It goes along with the next request, or a moment later: no wake-up of its own. */
 	if (loan->link) {
 		link_release_locked(loan->link, loan->id, loan->version);
-		link_flush_locked(loan->link);
+		if (loan->link->out.size >= RELEASES_SIZE_MAX)
+			link_flush_locked(loan->link);
+		poller_alarm(&puller->poller, poller_now_ns() + RELEASE_MS * MS_NS);
 	}
 	pthread_mutex_unlock(&puller->lock);
 	free(loan);

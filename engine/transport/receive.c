@@ -9,9 +9,10 @@
 #include "engine/transport/fetch.h"
 #include "engine/transport/puller.h"
 
-#define PIECE_SIZE     PULLER_SCRATCH_SIZE /* read at once, so that it is summed while in the cache */
-#define TURN_PIECES    16		   /* then other links get their turn */
-#define PULL_HEAD_SIZE (MC_FRAME_HEADER_SIZE + PULL_FIXED_SIZE)
+/* Read at once, so that it is summed while it is in the cache. */
+#define PIECE_SIZE     PULLER_SCRATCH_SIZE
+#define LOW_WATER_SIZE (256u << 10)
+#define TURN_PIECES    16 /* then other links get their turn */
 
 /* Where the next bytes of the body go. */
 static uint8_t *body_at(struct link *link)
@@ -185,16 +186,29 @@ static enum mc_status read_once(struct link *link, bool *drained)
 	return replies(link);
 }
 
+/*
+ * Sleep until a good part of the body is there: a wake-up costs as much as the
+ * copy of a hundred kilobytes.  Never more than what surely comes.
+ */
+static void set_low_water(struct link *link)
+{
+	int size = (int)(link->body.left < LOW_WATER_SIZE ? link->body.left : LOW_WATER_SIZE);
+
+	if (size == 0)
+		size = 1;
+	if (size == link->low_water || link->puller->config.descriptors)
+		return;
+	if (setsockopt(link->watch.fd, SOL_SOCKET, SO_RCVLOWAT, &size, sizeof(size)) == 0)
+		link->low_water = size;
+}
+
 enum mc_status receive(struct link *link)
 {
+	enum mc_status status = MC_OK;
 	bool drained = false;
 
-	for (int i = 0; i < TURN_PIECES && !drained; i++) {
-		enum mc_status status = read_once(link, &drained);
-		if (status == MC_AGAIN)
-			return MC_OK;
-		if (status)
-			return status;
-	}
-	return MC_OK;
+	for (int i = 0; i < TURN_PIECES && !drained && status == MC_OK; i++)
+		status = read_once(link, &drained);
+	set_low_water(link);
+	return status == MC_AGAIN ? MC_OK : status;
 }

@@ -296,10 +296,12 @@ struct world {
 	char endpoint[MC_ENDPOINT_SIZE];
 };
 
+static const char *listen_host = "127.0.0.1";
+
 static struct transport *open_transport(const struct transport_ops *ops,
 					const struct transport_source *source)
 {
-	struct transport_config config = {.listen_host = "127.0.0.1", .source = source};
+	struct transport_config config = {.listen_host = listen_host, .source = source};
 	struct transport *transport;
 
 	ck_assert_int_eq(ops->open(&config, &transport), MC_OK);
@@ -395,6 +397,24 @@ START_TEST(objects_of_every_size_arrive_whole)
 	wait_until_nothing_is_held(&world);
 	ck_assert_uint_eq(counters_of(world.puller).pulls_done, ARRAY_SIZE(sizes));
 	world_fini(&world);
+}
+END_TEST
+
+START_TEST(objects_arrive_over_ipv6_and_over_any_address)
+{
+	static const char *const hosts[] = {"0.0.0.0", "::1"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		struct world world;
+		if (i == 1 && access("/proc/net/if_inet6", F_OK) < 0) {
+			puts("SKIP: this machine has no IPv6");
+			continue;
+		}
+		listen_host = hosts[i];
+		world_init(&world, _i);
+		ck_assert_int_eq(get(&world, fake_add(&world.fake, 0, 100000), 0, 5000), MC_OK);
+		world_fini(&world);
+	}
 }
 END_TEST
 
@@ -942,6 +962,7 @@ static Suite *suite(void)
 	tcase_set_timeout(failing, 60);
 	tcase_set_timeout(strange, 60);
 	tcase_add_loop_test(right, objects_of_every_size_arrive_whole, 0, TRANSPORTS);
+	tcase_add_loop_test(right, objects_arrive_over_ipv6_and_over_any_address, 0, TRANSPORTS);
 	tcase_add_loop_test(right, a_missing_object_is_not_found, 0, TRANSPORTS);
 	tcase_add_loop_test(right, another_version_is_stale_and_zero_takes_what_there_is, 0,
 			    TRANSPORTS);

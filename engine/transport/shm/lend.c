@@ -7,20 +7,24 @@
 
 #include "engine/base/log.h"
 
-static int read_only(int fd)
+/* The hold's own descriptor, or one that is opened for it once. */
+static int read_only(struct held *held)
 {
 	char path[32];
-	int flags = fcntl(fd, F_GETFL);
 
+	if (held->read_fd >= 0)
+		return held->read_fd;
+	int flags = fcntl(held->hold.fd, F_GETFL);
 	if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY)
-		return fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_RDONLY | O_CLOEXEC);
+		return held->hold.fd;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", held->hold.fd);
+	held->read_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return held->read_fd;
 }
 
 void lend_respond(struct visitor *visitor, const struct pull_request *request, struct held *held)
 {
-	int fd = read_only(held->hold.fd);
+	int fd = read_only(held);
 
 	if (fd < 0) {
 		log_error("can't open an object that is held for reading id=%lu errno=%d",
@@ -30,6 +34,7 @@ void lend_respond(struct visitor *visitor, const struct pull_request *request, s
 	}
 	owner_accept(visitor, request, held, 0, 0);
 	visitor->answer.fd = fd;
+	visitor->answer.held = held;
 	held->lent++;
 }
 

@@ -26,7 +26,7 @@ struct tcp {
 	struct transport transport;
 	struct owner owner;
 	struct puller puller;
-	uint8_t *buffer;
+	struct bytes *bytes;
 	char endpoint[MC_ENDPOINT_SIZE];
 };
 
@@ -80,7 +80,7 @@ static enum mc_status start(struct tcp *tcp, const struct transport_config *conf
 		.source = config->source,
 		.respond = bytes_respond,
 		.send = bytes_send,
-		.context = tcp->buffer,
+		.context = tcp->bytes,
 	};
 	struct puller_config puller = {
 		.name = "mc-tcp-puller",
@@ -101,12 +101,12 @@ static enum mc_status tcp_open(const struct transport_config *config, struct tra
 {
 	CLEANUP_FD int listen_fd = -1;
 	CLEANUP_FREE struct tcp *tcp = calloc(1, sizeof(*tcp));
-	CLEANUP_FREE uint8_t *buffer = malloc(BYTES_SMALL_MAX);
+	CLEANUP_FREE struct bytes *bytes = calloc(1, sizeof(*bytes));
 
-	if (!tcp || !buffer)
+	if (!tcp || !bytes)
 		return MC_NO_MEMORY;
 	tcp->transport.ops = &transport_tcp_ops;
-	tcp->buffer = buffer;
+	tcp->bytes = bytes;
 	enum mc_status status = net_listen_range(config->listen_host, config->port_first,
 						 config->port_last, &listen_fd);
 	if (status)
@@ -117,7 +117,7 @@ static enum mc_status tcp_open(const struct transport_config *config, struct tra
 	if (status)
 		return status;
 	STEAL_FD(listen_fd);
-	STEAL(buffer);
+	STEAL(bytes);
 	*transport = &STEAL(tcp)->transport;
 	return MC_OK;
 }
@@ -129,7 +129,7 @@ static void tcp_close(struct transport *transport)
 	struct tcp *tcp = tcp_of(transport);
 	puller_stop(&tcp->puller);
 	owner_stop(&tcp->owner);
-	free(tcp->buffer);
+	free(tcp->bytes);
 	free(tcp);
 }
 
