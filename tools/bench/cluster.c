@@ -44,7 +44,8 @@ static void expand(const char *text, const struct word *words, char *out)
 		const struct word *word = words;
 		const char *end = *text == '{' ? strchr(text, '}') : NULL;
 
-		while (end && word->name && strncmp(word->name, text + 1, (size_t)(end - text - 1)))
+		while (end && word->name &&
+		       strncmp(word->name, text + 1, (size_t)(end - text - 1)) != 0)
 			word++;
 		if (end && word->name) {
 			used += (size_t)snprintf(out + used, WORD_SIZE_MAX - used, "%s",
