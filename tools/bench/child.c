@@ -21,7 +21,7 @@ static _Noreturn void child_main(const char *log, char *const *argv, int in_fd, 
 
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	setpgid(0, 0);
-	signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGPIPE, SIG_DFL);
 	if (in_fd < 0)
 		in_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (out_fd < 0)

@@ -27,7 +27,8 @@ static const char *const node_command[] = {
 	"{mount}",
 	"-f",
 	"-o",
-	"master=127.0.0.1:{port},segment={segment}{extra}",
+	"master=127.0.0.1:{port},segment={segment},listen=127.0.0.1,announce=127.0.0.1"
+	",name={node}{extra}",
 	NULL,
 };
 
@@ -44,7 +45,8 @@ static void expand(const char *text, const struct word *words, char *out)
 		const struct word *word = words;
 		const char *end = *text == '{' ? strchr(text, '}') : NULL;
 
-		while (end && word->name && strncmp(word->name, text + 1, (size_t)(end - text - 1)))
+		while (end && word->name &&
+		       strncmp(word->name, text + 1, (size_t)(end - text - 1)) != 0)
 			word++;
 		if (end && word->name) {
 			used += (size_t)snprintf(out + used, WORD_SIZE_MAX - used, "%s",
@@ -133,11 +135,12 @@ enum mc_status cluster_start(struct cluster *cluster, const struct run *run, con
 	enum mc_status status = make_directory(cluster->directory);
 	for (size_t i = 0; i <= node_count && !status; i++) {
 		char *mount = cluster->nodes[i ? i - 1 : 0].mount;
+		char node[] = {'b', 'e', 'n', 'c', 'h', '-', (char)('a' + (i ? i - 1 : 0)), '\0'};
 		struct word words[] = {
 			{"bin", run->bin},    {"dir", cluster->directory},
 			{"port", port},	      {"segment", run->options.segment},
 			{"extra", all_extra}, {"mount", mount},
-			{NULL, NULL},
+			{"node", node},	      {NULL, NULL},
 		};
 
 		if (i == 0) {

@@ -118,12 +118,10 @@ static enum mc_status measure(struct run *run, const struct flat *flat)
 enum mc_status bench_flat(struct run *run)
 {
 	struct cluster cluster = {0};
-	CLEANUP_FREE struct flat *flat = calloc(1, sizeof(*flat));
+	struct flat flat;
 	const char *mount_a = run->options.mount_a, *mount_b = run->options.mount_b;
 	enum mc_status status = MC_OK;
 
-	if (!flat)
-		return MC_NO_MEMORY;
 	if (run->options.setup) {
 		status = cluster_start(&cluster, run, "flat", 2, "");
 		mount_a = cluster.nodes[0].mount;
@@ -133,13 +131,13 @@ enum mc_status bench_flat(struct run *run)
 		return MC_INVALID;
 	}
 	if (!status)
-		status = workplace_make(mount_a, flat->put_at);
+		status = workplace_make(mount_a, flat.put_at);
 	if (!status) {
-		status = workplace_make(mount_b, flat->look_at);
+		status = workplace_make(mount_b, flat.look_at);
 		if (!status)
-			status = measure(run, flat);
+			status = measure(run, &flat);
 		if (!run->options.setup)
-			workplace_remove(flat->put_at);
+			workplace_remove(flat.put_at);
 	}
 	cluster_stop(&cluster);
 	return status;

@@ -74,17 +74,11 @@ double machine_rtt_fuse_us(struct machine *machine)
 	return machine_rtt_unix_us(machine) + burst_us(NULL, &machine->nullfs, ROUND_SAMPLE_COUNT);
 }
 
-static double memcpy_gb_per_s(void)
+static double copy_gb_per_s(char *to, const char *from)
 {
 	struct sample sample = {0};
 	double median_us;
-	CLEANUP_FREE char *from = malloc(MEMCPY_BYTES);
-	CLEANUP_FREE char *to = malloc(MEMCPY_BYTES);
 
-	if (!from || !to)
-		return NAN;
-	memset(from, 1, MEMCPY_BYTES);
-	memset(to, 2, MEMCPY_BYTES);
 	for (int i = 0; i < MEMCPY_COUNT; i++) {
 		uint64_t start_ns = clock_ns();
 
@@ -95,6 +89,19 @@ static double memcpy_gb_per_s(void)
 	median_us = sample_median(&sample);
 	sample_fini(&sample);
 	return (double)MEMCPY_BYTES / 1e3 / median_us;
+}
+
+static double memcpy_gb_per_s(void)
+{
+	double rate = NAN;
+	char *memory = malloc(2 * MEMCPY_BYTES);
+
+	if (memory) {
+		memset(memory, 1, 2 * MEMCPY_BYTES);
+		rate = copy_gb_per_s(memory, memory + MEMCPY_BYTES);
+	}
+	free(memory);
+	return rate;
 }
 
 static void machine_row(struct report *report, const char *op, uint64_t size, double value,

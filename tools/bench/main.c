@@ -133,7 +133,7 @@ int main(int argc, char **argv)
 		return rc;
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGPIPE, SIG_IGN);
 	enum mc_status status = run_open(&run);
 	if (!status)
 		status = run_benches(&run, bench_count, argv + 1);

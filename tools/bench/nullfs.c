@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/log.h"
 #include "tools/bench/mountpoint.h"
 
 #define MOUNT_TIMEOUT_MS 5000
+#define END_TIMEOUT_MS	 2000
 #define POLL_MS		 5
 /* The first requests come before the rings are up. */
 #define WARMUP_COUNT 200
@@ -119,8 +121,13 @@ enum mc_status nullfs_measure(struct nullfs *fs, unsigned count, struct sample *
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t start_ns = clock_ns();
 
-		if (stat(fs->mountpoint, &st) != 0)
-			return mc_status_from_errno(errno);
+		if (stat(fs->mountpoint, &st) != 0) {
+			int error = errno;
+
+			log_warn("the null file system does not answer path=%s error=\"%s\"",
+				 fs->mountpoint, strerror(error));
+			return mc_status_from_errno(error);
+		}
 		sample_add(sample, clock_since_us(start_ns));
 	}
 	return MC_OK;
@@ -130,9 +137,14 @@ void nullfs_close(struct nullfs *fs)
 {
 	if (fs->pid == 0)
 		return;
+	/* The signal may meet another thread than the one in read(), which the unmount wakes. */
 	kill(fs->pid, SIGTERM);
-	/* A loop that sits in read() sees the signal only with the next request. */
+	for (int waited_ms = 0; waitpid(fs->pid, NULL, WNOHANG) == 0; waited_ms += POLL_MS) {
+		mountpoint_clear(fs->mountpoint);
+		if (waited_ms >= END_TIMEOUT_MS)
+			kill(fs->pid, SIGKILL);
+		usleep(POLL_MS * 1000);
+	}
 	mountpoint_clear(fs->mountpoint);
-	waitpid(fs->pid, NULL, 0);
 	fs->pid = 0;
 }

@@ -12,6 +12,7 @@
 #define ROUNDS_DEFAULT	     21
 #define ROUNDS_QUICK	     5
 #define OBJECT_COUNT_DEFAULT 200000
+#define LIST_SIZE_MAX	     256
 
 typedef bool option_setter(struct options *options, const char *value);
 
@@ -32,9 +33,11 @@ static bool parse_number(const char *text, uint64_t max, uint64_t *number)
 
 static bool set_sizes(struct options *options, const char *value)
 {
-	CLEANUP_FREE char *copy = strdup(value);
+	char copy[LIST_SIZE_MAX];
 	char *rest = copy;
 
+	if (snprintf(copy, sizeof(copy), "%s", value) >= (int)sizeof(copy))
+		return false;
 	options->size_count = 0;
 	for (char *word; (word = strsep(&rest, ","));) {
 		if (options->size_count == OPTIONS_SIZE_COUNT_MAX ||
@@ -47,10 +50,12 @@ static bool set_sizes(struct options *options, const char *value)
 
 static bool set_threads(struct options *options, const char *value)
 {
-	CLEANUP_FREE char *copy = strdup(value);
+	char copy[LIST_SIZE_MAX];
 	char *rest = copy;
 	uint64_t number;
 
+	if (snprintf(copy, sizeof(copy), "%s", value) >= (int)sizeof(copy))
+		return false;
 	options->thread_count = 0;
 	for (char *word; (word = strsep(&rest, ","));) {
 		if (options->thread_count == OPTIONS_THREAD_COUNT_MAX ||

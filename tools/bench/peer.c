@@ -152,7 +152,7 @@ static void peer_turn(void *context)
 		return;
 	fprintf(peer->to, "%s %llu %u\n", peer->op, (unsigned long long)peer->size,
 		workload_object_count(peer->size));
-	fflush(peer->to);
+	(void)fflush(peer->to);
 	cJSON *answer = peer_answer(peer);
 	peer->failed = answer == NULL;
 	cJSON_ArrayForEach(time, cJSON_GetObjectItem(answer, "us"))
@@ -225,19 +225,11 @@ static enum mc_status nodes_open(struct peer *peer)
 	return status ? status : workplace_make(mount_b, peer->get_at);
 }
 
-enum mc_status bench_peer(struct run *run)
+static enum mc_status contests_run(struct peer *peer)
 {
 	char python[PATH_MAX];
-	CLEANUP_FREE struct peer *peer = calloc(1, sizeof(*peer));
+	enum mc_status status = python_find(peer->run, python);
 
-	if (!peer)
-		return MC_NO_MEMORY;
-	if (!run->options.python && !run->options.venv) {
-		report_note(&run->report, "peer needs --python FILE or --venv DIR: see --help");
-		return MC_INVALID;
-	}
-	peer->run = run;
-	enum mc_status status = python_find(run, python);
 	if (!status)
 		status = peer_start(peer, python);
 	if (!status)
@@ -247,5 +239,20 @@ enum mc_status bench_peer(struct run *run)
 	workplace_remove(peer->put_at);
 	cluster_stop(&peer->cluster);
 	peer_stop(peer);
+	return status;
+}
+
+enum mc_status bench_peer(struct run *run)
+{
+	if (!run->options.python && !run->options.venv) {
+		report_note(&run->report, "peer needs --python FILE or --venv DIR: see --help");
+		return MC_INVALID;
+	}
+	struct peer *peer = calloc(1, sizeof(*peer));
+	if (!peer)
+		return MC_NO_MEMORY;
+	peer->run = run;
+	enum mc_status status = contests_run(peer);
+	free(peer);
 	return status;
 }

@@ -31,7 +31,8 @@ static size_t series_find(const struct report *report, const struct row **series
 		const struct row *row = &report->rows[i];
 		size_t s = 0;
 
-		if (!drawable(row) || (strcmp(row->bench, "local") && strcmp(row->bench, "remote")))
+		if (!drawable(row) ||
+		    (strcmp(row->bench, "local") != 0 && strcmp(row->bench, "remote") != 0))
 			continue;
 		while (s < count && !same_series(series[s], row))
 			s++;

@@ -69,6 +69,11 @@ double row_ratio(const struct row *row)
 	return row->value / row->reference_value;
 }
 
+static bool text_fits(const char *wanted, const char *text)
+{
+	return !wanted || (text && strcmp(wanted, text) == 0);
+}
+
 static const struct bar *bar_find(const struct row *row)
 {
 	if (row->threads != 1)
@@ -76,15 +81,10 @@ static const struct bar *bar_find(const struct row *row)
 	for (size_t i = 0; i < ARRAY_SIZE(bars); i++) {
 		const struct bar *bar = &bars[i];
 
-		if (strcmp(bar->bench, row->bench) || strcmp(bar->op, row->op))
-			continue;
-		if (bar->size && bar->size != row->size)
-			continue;
-		if (bar->reference && (!row->reference || strcmp(bar->reference, row->reference)))
-			continue;
-		if (bar->unit && strcmp(bar->unit, row->unit))
-			continue;
-		return bar;
+		if (text_fits(bar->bench, row->bench) && text_fits(bar->op, row->op) &&
+		    (bar->size == 0 || bar->size == row->size) &&
+		    text_fits(bar->reference, row->reference) && text_fits(bar->unit, row->unit))
+			return bar;
 	}
 	return NULL;
 }
@@ -178,7 +178,7 @@ void report_row(struct report *report, const struct row *row)
 		print_json(report->out, row);
 	else
 		print_table(report, row, bar);
-	fflush(report->out);
+	(void)fflush(report->out);
 }
 
 void report_note(struct report *report, const char *format, ...)
@@ -191,7 +191,7 @@ void report_note(struct report *report, const char *format, ...)
 	vfprintf(out, format, args);
 	fputc('\n', out);
 	va_end(args);
-	fflush(out);
+	(void)fflush(out);
 }
 
 void report_close(struct report *report)

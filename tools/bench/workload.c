@@ -289,33 +289,26 @@ static void *worker_main(void *argument)
 	return NULL;
 }
 
-static void worker_move(struct worker *worker, size_t place)
+static void worker_move(struct worker *worker, const struct workload *workload, size_t place)
 {
-	const struct workload *workload = worker->workload;
-
 	worker->place = workload->places[place];
 	worker->source = workload->sources[place] ? workload->sources[place] : worker->place;
 	worker->fresh = workload->sources[place] || workload->op == OP_UNLINK;
 }
 
 /* One round in one place; the times of all threads go to sample unless it is NULL. */
-static enum mc_status round_run(struct worker *workers, size_t place, struct sample *sample)
+static enum mc_status round_run(struct worker *workers, const struct workload *workload,
+				size_t place, struct sample *sample)
 {
-	const struct workload *workload = workers[0].workload;
-	pthread_t ids[WORKLOAD_THREAD_COUNT_MAX];
-	pthread_barrier_t turn;
+	pthread_t ids[WORKLOAD_THREAD_COUNT_MAX] = {0};
 
-	MUST(pthread_barrier_init(&turn, NULL, workload->threads) == 0);
-	for (unsigned i = 0; i < workload->threads; i++) {
-		worker_move(&workers[i], place);
-		workers[i].turn = &turn;
-	}
+	for (unsigned i = 0; i < workload->threads; i++)
+		worker_move(&workers[i], workload, place);
 	for (unsigned i = 1; i < workload->threads; i++)
 		MUST(pthread_create(&ids[i], NULL, worker_main, &workers[i]) == 0);
 	worker_main(&workers[0]);
 	for (unsigned i = 1; i < workload->threads; i++)
 		pthread_join(ids[i], NULL);
-	pthread_barrier_destroy(&turn);
 	for (unsigned i = 0; i < workload->threads; i++) {
 		if (workers[i].status)
 			return workers[i].status;
@@ -325,7 +318,8 @@ static enum mc_status round_run(struct worker *workers, size_t place, struct sam
 	return MC_OK;
 }
 
-static enum mc_status workers_init(struct worker *workers, const struct workload *workload)
+static enum mc_status workers_init(struct worker *workers, const struct workload *workload,
+				   pthread_barrier_t *turn)
 {
 	unsigned object_count = workload_object_count(workload->size);
 
@@ -333,6 +327,7 @@ static enum mc_status workers_init(struct worker *workers, const struct workload
 		struct worker *worker = &workers[i];
 
 		worker->workload = workload;
+		worker->turn = turn;
 		worker->index = i;
 		worker->object_count = object_count;
 		worker->serial = serial_next;
@@ -361,7 +356,7 @@ static enum mc_status kept_put(struct worker *workers, const struct workload *wo
 
 	for (size_t p = 0; p < workload->place_count; p++) {
 		for (unsigned i = 0; i < workload->threads && !status; i++) {
-			worker_move(&workers[i], p);
+			worker_move(&workers[i], workload, p);
 			status = workers[i].fresh ? MC_OK : objects_put(&workers[i]);
 		}
 	}
@@ -372,7 +367,7 @@ static void kept_drop(struct worker *workers, const struct workload *workload)
 {
 	for (size_t p = 0; p < workload->place_count; p++) {
 		for (unsigned i = 0; i < workload->threads; i++) {
-			worker_move(&workers[i], p);
+			worker_move(&workers[i], workload, p);
 			if (!workers[i].fresh)
 				objects_drop(&workers[i]);
 		}
@@ -387,13 +382,13 @@ static void serial_advance(struct worker *workers, unsigned threads)
 }
 
 /* One turn of all places. */
-static enum mc_status places_run(struct worker *workers, struct sample *samples)
+static enum mc_status places_run(struct worker *workers, const struct workload *workload,
+				 struct sample *samples)
 {
-	const struct workload *workload = workers[0].workload;
 	enum mc_status status = MC_OK;
 
 	for (size_t p = 0; p < workload->place_count && !status; p++) {
-		status = round_run(workers, p, samples ? &samples[p] : NULL);
+		status = round_run(workers, workload, p, samples ? &samples[p] : NULL);
 		if (workers[0].fresh || !operations[workload->op].kept)
 			serial_advance(workers, workload->threads);
 		if (workload_interrupted)
@@ -405,16 +400,18 @@ static enum mc_status places_run(struct worker *workers, struct sample *samples)
 enum mc_status workload_run(const struct workload *workload, struct sample *samples)
 {
 	struct worker workers[WORKLOAD_THREAD_COUNT_MAX] = {0};
+	pthread_barrier_t turn;
 	bool kept = operations[workload->op].kept;
 
 	MUST(workload->threads >= 1 && workload->threads <= WORKLOAD_THREAD_COUNT_MAX);
-	enum mc_status status = workers_init(workers, workload);
+	MUST(pthread_barrier_init(&turn, NULL, workload->threads) == 0);
+	enum mc_status status = workers_init(workers, workload, &turn);
 	if (!status && kept)
 		status = kept_put(workers, workload);
 	for (unsigned i = 0; i < WARMUP_COUNT && !status; i++)
-		status = places_run(workers, NULL);
+		status = places_run(workers, workload, NULL);
 	for (unsigned i = 0; i < workload->rounds && !status; i++) {
-		status = places_run(workers, samples);
+		status = places_run(workers, workload, samples);
 		if (workload->after_round)
 			workload->after_round(workload->context);
 	}
@@ -422,5 +419,6 @@ enum mc_status workload_run(const struct workload *workload, struct sample *samp
 		kept_drop(workers, workload);
 	serial_advance(workers, workload->threads);
 	workers_fini(workers, workload->threads);
+	pthread_barrier_destroy(&turn);
 	return status;
 }
