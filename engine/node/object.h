@@ -39,6 +39,7 @@ enum object_flag {
 	OBJECT_LISTED = 1u << 9,      /* in a SIEVE list */
 	OBJECT_PUBLISHING = 1u << 10, /* a publish is on its way */
 	OBJECT_IMPLIED = 1u << 11,    /* attributes not known yet, only id and place */
+	OBJECT_BROKEN = 1u << 13,     /* its stream ended early; no read until all have closed it */
 	OBJECT_REMOVED = 1u << 12,    /* unlinked or replaced: nlink is 0 */
 };
 

@@ -242,6 +242,15 @@ static void publish_end(struct publishing *p, enum mc_status status)
 	node_unref(node, object);
 }
 
+/* A draft under the final name that it was to be published by. */
+static bool own_name_locked(const struct publishing *p)
+{
+	const struct object *object = p->object;
+
+	return !object_is(object, OBJECT_PUBLISHED) && object->parent == p->parent &&
+	       strcmp(object->name, p->name) == 0;
+}
+
 static void publish_failed(struct publishing *p, enum mc_status status)
 {
 	struct node *node = p->node;
@@ -250,10 +259,12 @@ static void publish_failed(struct publishing *p, enum mc_status status)
 	if (p->first)
 		pool_remove(node->pool, p->object->attr.id);
 	p->object->flags |= OBJECT_DIRTY;
+	if (own_name_locked(p)) /* nobody ever sees it; who has it open may go on in vain */
+		node_removed_locked(node, p->object);
 	node_unlock(node);
 	if (status != MC_EXISTS)
-		log_debug("a publish failed name=\"%s\" id=%" PRIx64 " status=\"%s\"", p->name,
-			  p->object->attr.id, mc_status_text(status));
+		log_warn("a publish failed name=\"%s\" id=%" PRIx64 " status=\"%s\"", p->name,
+			 p->object->attr.id, mc_status_text(status));
 	publish_end(p, node_change_status(node, status));
 }
 

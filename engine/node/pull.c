@@ -394,6 +394,8 @@ static void pull_end(struct pull *pull, enum mc_status status)
 	bool committed = !status && pull->begun;
 	node_lock(node);
 	object->pull = NULL;
+	if (status && pull->streaming && object->opens > 0)
+		object->flags |= OBJECT_BROKEN;
 	struct waiter *waiters = take_waiters_locked(pull, NULL);
 	node_unlock(node);
 	drop_draft(pull);
@@ -611,8 +613,12 @@ static enum open_way open_locked(struct node *node, struct object *object, uint3
 	bool published = object_is(object, OBJECT_PUBLISHED);
 
 	*status = MC_OK;
+	if (object->opens == 0)
+		object->flags &= ~(uint32_t)OBJECT_BROKEN;
 	if (object_is(object, OBJECT_DIRECTORY))
 		*status = MC_IS_DIRECTORY;
+	else if (object_is(object, OBJECT_BROKEN))
+		*status = MC_IO;
 	else if (write && published && node->config.immutable)
 		*status = MC_EXISTS;
 	if (*status)

@@ -66,7 +66,12 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 	count_request(fs, FS_READ);
 	node_lock(fs->node);
 	bool arriving = node_arriving_locked(fs->node, handle->inode->object);
+	bool broken = object_is(handle->inode->object, OBJECT_BROKEN);
 	node_unlock(fs->node);
+	if (broken) {
+		reply_status(req, MC_IO);
+		return;
+	}
 	if (!arriving) {
 		reply_bytes(req, handle, size, offset);
 		return;
@@ -115,9 +120,17 @@ void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t 
 
 /* -- flush, release, fsync -- */
 
+struct flushing {
+	fuse_req_t req;
+	enum mc_status status;
+};
+
 static void flush_reply(void *context)
 {
-	fuse_reply_err(context, 0);
+	struct flushing *call = context;
+
+	reply_status(call->req, call->status);
+	free(call);
 }
 
 static void flushed(void *context, enum mc_status status, struct object *object)
@@ -126,18 +139,34 @@ static void flushed(void *context, enum mc_status status, struct object *object)
 	reply_status(context, status);
 }
 
-/* The kernel may still know the replaced object by this name: first it must forget. */
-static void flushed_over(void *context, enum mc_status status, struct object *object)
+/*
+ * The kernel knows the replaced object by this name, or a draft that failed:
+ * it must forget before the caller goes on.  The node has queued the notice
+ * already where the draft failed.
+ */
+static void flushed_first(void *context, enum mc_status status, struct object *object)
 {
 	fuse_req_t req = context;
 	struct fs *fs = fs_of(req);
+	struct flushing *call = malloc(sizeof(*call));
 
-	if (status || !object->parent) {
+	if (!call) {
 		reply_status(req, status);
 		return;
 	}
-	notify_name(fs, object->parent->attr.id, object->name);
-	notify_then(fs, flush_reply, req);
+	*call = (struct flushing){req, status};
+	if (object && object->parent)
+		notify_name(fs, object->parent->attr.id, object->name);
+	notify_then(fs, flush_reply, call);
+}
+
+/* A first publish that fails takes the name away again. */
+static void flushed_draft(void *context, enum mc_status status, struct object *object)
+{
+	if (status)
+		flushed_first(context, status, object);
+	else
+		flushed(context, status, object);
 }
 
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -151,8 +180,8 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, 0);
 		return;
 	}
-	bool replaces = handle->inode->object->original != NULL;
-	node_flush(fs->node, handle->inode->object, replaces ? flushed_over : flushed, req);
+	struct object *object = handle->inode->object;
+	node_flush(fs->node, object, object->original ? flushed_first : flushed_draft, req);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
