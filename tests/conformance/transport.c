@@ -960,7 +960,7 @@ static Suite *suite(void)
 
 	tcase_set_timeout(right, 60);
 	tcase_set_timeout(failing, 60);
-	tcase_set_timeout(strange, 60);
+	tcase_set_timeout(strange, 240);
 	tcase_add_loop_test(right, objects_of_every_size_arrive_whole, 0, TRANSPORTS);
 	tcase_add_loop_test(right, objects_arrive_over_ipv6_and_over_any_address, 0, TRANSPORTS);
 	tcase_add_loop_test(right, a_missing_object_is_not_found, 0, TRANSPORTS);
