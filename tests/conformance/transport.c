@@ -31,7 +31,7 @@
 #define VERSION	    7u
 #define ID_FIRST    100u
 #define ID_MISSING  99u
-#define PATIENCE_MS 20000u
+#define PATIENCE_MS 60000u
 #define MIB	    (1ull << 20)
 
 /* --- the fake source: objects in memory files ----------------------------- */
@@ -467,7 +467,7 @@ START_TEST(sixty_four_pulls_at_once_all_arrive)
 	for (int i = 0; i < 8; i++)
 		fake_add(&world.fake, i, (uint64_t)i * 700001);
 	for (int i = 0; i < 64; i++) {
-		getting_init(&gettings[i], world.puller, ID_FIRST + (uint64_t)(i % 8), 0, 5000);
+		getting_init(&gettings[i], world.puller, ID_FIRST + (uint64_t)(i % 8), 0, 20000);
 		getting_start(&gettings[i], world.endpoint);
 	}
 	for (int i = 0; i < 64; i++) {
