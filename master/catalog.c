@@ -129,7 +129,8 @@ static struct entry *entry_new(const char *name, size_t name_size, const struct 
 	entry->id = attr->id;
 	entry_attr_set(entry, attr);
 	entry->name_size = (uint8_t)name_size;
-	memcpy(entry->name, name, name_size);
+	if (name_size)
+		memcpy(entry->name, name, name_size);
 	if (!entry_is_directory(entry))
 		return entry;
 	entry->directory = malloc(sizeof(*entry->directory));
