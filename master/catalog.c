@@ -297,11 +297,12 @@ struct entry *catalog_replace(struct catalog *catalog, struct entry *taken, stru
 enum mc_status catalog_renumber(struct catalog *catalog, struct entry *entry, uint64_t id)
 {
 	MUST(!entry_is_directory(entry) && !catalog_find(catalog, id));
-	uint64_t before = entry->id;
-	if (!table_insert(&catalog->by_id, id_hash(catalog, id), entry))
+	if (!table_reserve(&catalog->by_id))
 		return MC_NO_MEMORY;
-	table_remove(&catalog->by_id, id_hash(catalog, before), entry);
+	/* An item is found by its address too, so it is never in the table twice. */
+	table_remove(&catalog->by_id, id_hash(catalog, entry->id), entry);
 	entry->id = id;
+	MUST(table_insert(&catalog->by_id, id_hash(catalog, id), entry));
 	return MC_OK;
 }
 
