@@ -106,7 +106,8 @@ enable_uring() {
 make_python() {
     [ -x build/venv/bin/python3 ] || python3 -m venv --system-site-packages build/venv || return 1
     build/venv/bin/python3 -c 'import safetensors' 2>/dev/null ||
-        build/venv/bin/python3 -m pip install --quiet --disable-pip-version-check safetensors
+        build/venv/bin/python3 -m pip install --quiet --disable-pip-version-check \
+            --timeout 20 --retries 1 safetensors
 }
 
 stage_setup() {
@@ -144,11 +145,13 @@ stage_lint() {
     mapfile -t c < <(files_of '*.c' '*.h')
     mapfile -t sh < <(scripts | sort -u)
     mapfile -t py < <(files_of '*.py')
-    try format 120 clang-format --dry-run -Werror "${c[@]}"
+    try format 120 clang-format --dry-run -Werror "${c[@]}" ||
+        note "the cure: git ls-files '*.[ch]' | xargs clang-format -i"
     try words 60 python3 tests/lint/words.py "${all[@]}"
     try spelling 120 codespell --config tests/lint/spelling.cfg "${all[@]}"
     try shell 120 shellcheck -x -e SC2317 "${sh[@]}"
     try python 60 env PYTHONPYCACHEPREFIX="$TMPDIR/pyc" python3 -m py_compile "${py[@]}"
+    try linters 60 python3 tests/lint/linters_test.py
     try layers 60 python3 tests/lint/layers.py
     try configure 120 configure build || return
     try tidy 1800 python3 tests/lint/tidy.py build "$jobs"

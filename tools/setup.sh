@@ -126,16 +126,25 @@ fetch_libfuse() { # FOLDER
 build_libfuse() {
     local work=$top/build/apt source
     say "building libfuse from the source package of Debian $fuse_suite (about a minute)"
-    install_packages dpkg-dev meson debian-archive-keyring
+    install_packages dpkg-dev meson debian-archive-keyring libnuma-dev patch
     : >build/libfuse.log
     fetch_libfuse "$work"
     source=$(find "$work" -maxdepth 1 -type d -name 'fuse3-*' | head -n 1)
-    rm -rf "$source/b"
+    for patch in tools/libfuse/*.patch; do
+        logged libfuse.log patch -d "$source" -p1 -i "$top/$patch"
+    done
     logged libfuse.log meson setup "$source/b" "$source" --prefix="$deps" --libdir=lib \
         --buildtype=release -Dexamples=false -Dtests=false -Dutils=true -Duseroot=false \
         -Dinitscriptdir= -Dudevrulesdir="$deps/lib/udev/rules.d" \
         -Dsysconfdir="$deps/etc" -Denable-io-uring=true
     logged libfuse.log ninja -C "$source/b" install
+    libfuse_recipe >"$deps/recipe"
+}
+
+# What our libfuse is built from: another recipe builds it anew.
+libfuse_recipe() {
+    echo "suite $fuse_suite"
+    cat tools/libfuse/*.patch
 }
 
 fuse_version() {
@@ -152,9 +161,16 @@ fuse_candidate() {
         awk '$1 == "Candidate:" && $2 != "(none)" { sub(/^[0-9]+:/, "", $2); print $2; exit }'
 }
 
+# There is one of ours, by another recipe than today's.
+stale_libfuse() {
+    [ -d "$deps" ] && ! libfuse_recipe | cmp -s - "$deps/recipe"
+}
+
 provide_libfuse() {
     local candidate
-    new_enough "$(fuse_version)" && return
+    if new_enough "$(fuse_version)" && ! stale_libfuse; then
+        return
+    fi
     candidate=$(fuse_candidate)
     if new_enough "${candidate:-none}"; then
         install_packages libfuse3-dev fuse3

@@ -94,13 +94,16 @@ _mooncake() {
 }
 
 _mooncakefs() {
-    local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    if [ "$previous" = -o ]; then
-        local given=
-        [[ $cur == *,* ]] && given=${cur%,*},
+    local cur=${COMP_WORDS[COMP_CWORD]} line=${COMP_LINE:0:COMP_POINT}
+    # Readline splits words at = and : too; a list of options is one word here.
+    local token=${line##* } before=${line% *}
+    if [ "${before##* }" = -o ]; then
+        local given='' seen=''
+        [[ $token == *,* ]] && given=${token%,*},
+        [[ $token == *[=:]* ]] && seen=${token%"${token##*[=:]}"}
         compopt -o nospace
-        mapfile -t COMPREPLY < <(compgen -P "$given" -W \
-            "$(_mooncake_mount_options "${COMP_WORDS[0]}")" -- "${cur##*,}")
+        mapfile -t COMPREPLY < <(compgen -P "${given#"$seen"}" -W \
+            "$(_mooncake_mount_options "${COMP_WORDS[0]}")" -- "${token##*,}")
     elif [[ $cur == -* ]]; then
         _mooncake_reply "-f -o $(_mooncake_long_options "${COMP_WORDS[0]}")"
     else

@@ -41,7 +41,7 @@ struct node_config {
 	const char *announce_host;
 	uint32_t port_first; /* range of ports for peers; 0: any */
 	uint32_t port_last;
-	const char *transport;	  /* "auto", or the one to use: "tcp", "shm" */
+	const char *transport;	   /* "auto", or the one to use: "tcp", "shm" */
 	uint64_t stream_threshold; /* bytes; larger objects are readable while they arrive */
 	uint32_t timeout_ms;	   /* for every remote step */
 	uint32_t watermark_high;   /* percent of the pool: eviction begins */
@@ -50,15 +50,16 @@ struct node_config {
 	bool metacache;		   /* answer from what the master said before */
 };
 
-/* What the mount is told.  Called by the node's threads, without locks held. */
+/* What the mount is told, by any of the node's threads; none of these may wait. */
 struct node_events {
 	/* The kernel may hold this name, or these attributes, no longer. */
 	void (*forget_name)(void *context, uint64_t parent, const char *name);
 	void (*forget_attr)(void *context, uint64_t id);
 	/* Everything may have changed: the master was away. */
 	void (*forget_all)(void *context);
-	/* The bytes of this object leave the pool: let go of its file. */
-	void (*evicted)(void *context, struct object *object);
+	/* The bytes of this object leave the pool: close what is kept of its file and is not open.
+	 * Called with the node locked. */
+	void (*let_go)(void *context, struct object *object);
 	void *context;
 };
 
@@ -112,13 +113,6 @@ struct node_create {
 void node_create(struct node *node, const struct node_create *create, node_done_fn *done,
 		 void *context);
 
-/*
- * A new draft that takes the place of a published object when it is published:
- * what O_TRUNC means.  Only thread tid sees it by name until then.  Open for
- * writing like node_create's.
- */
-MC_MUST_CHECK enum mc_status node_replace(struct node *node, struct object *object, int32_t tid);
-
 void node_mkdir(struct node *node, const struct node_create *create, node_done_fn *done,
 		void *context);
 /* MC_IS_DIRECTORY */
@@ -128,7 +122,7 @@ void node_unlink(struct node *node, uint64_t parent, const char *name, int32_t t
 void node_rmdir(struct node *node, uint64_t parent, const char *name, node_done_fn *done,
 		void *context);
 
-/* MC_EXISTS with noreplace; MC_CROSS_DEVICE: a published object can't become staging. */
+/* MC_EXISTS with noreplace.  What was published stays so, under a staging name too. */
 struct node_rename {
 	uint64_t parent;
 	const char *name;
@@ -149,10 +143,17 @@ struct node_list {
 	uint64_t directory;
 	uint64_t cursor; /* 0: from the beginning */
 	uint32_t count_max;
-	bool (*add)(void *context, struct object *object, const char *name, uint64_t cursor);
+	bool (*add)(void *context, const struct mc_entry *entry, const char *name, uint64_t cursor);
 	void *context;
 };
 void node_list(struct node *node, const struct node_list *list, node_done_fn *done, void *context);
+
+/* A record for an entry that a list gave, not counted; NULL: it can't be had. */
+struct object *node_listed_locked(struct node *node, uint64_t parent, const char *name,
+				  const struct mc_entry *entry);
+
+/* The kernel knows the object no longer: what is not here need not be remembered. */
+void node_forget_locked(struct node *node, struct object *object);
 
 /* -- attributes (attr.c) -- */
 
@@ -167,8 +168,8 @@ void node_truncate(struct node *node, struct object *object, uint64_t size, node
 
 typedef void node_xattr_fn(void *context, enum mc_status status, const void *value, size_t size);
 /* The value; MC_NO_DATA. */
-void node_getxattr(struct node *node, struct object *object, const char *name,
-		   node_xattr_fn *done, void *context);
+void node_getxattr(struct node *node, struct object *object, const char *name, node_xattr_fn *done,
+		   void *context);
 /* The names, each terminated. */
 void node_listxattr(struct node *node, struct object *object, node_xattr_fn *done, void *context);
 /* flags as setxattr(2); value NULL removes. */
@@ -186,8 +187,9 @@ enum node_open_flag {
  * Open an object: pulls it when it is not here.  Counts opens and writers until
  * node_release().
  *
- * MC_STALE       truncation of a published object: a draft stands in for it now;
- *                the thread (tid) that looks the name up again finds that one
+ * MC_STALE       the name must be looked up again: the object was removed or
+ *                replaced; or, to truncate a published object, a draft stands in
+ *                for it now that only this thread (tid) finds by name
  * MC_NOT_FOUND   no replica is left
  * MC_EXISTS      the node is immutable and the object is published
  */

@@ -6,6 +6,7 @@
 #include <mooncake/protocol.h>
 
 #include "engine/base/log.h"
+#include "engine/node/grant.h"
 
 #define OBJECT_TABLE_SIZE_FIRST 1024u
 
@@ -160,6 +161,7 @@ static void unlink_by_name(struct object_table *table, struct object *object)
 		at = &(*at)->next_by_name;
 	*at = object->next_by_name;
 	object->next_by_name = NULL;
+	object->parent->children--;
 	object->flags &= ~(uint32_t)OBJECT_NAMED;
 }
 
@@ -177,6 +179,9 @@ void object_unref(struct object_table *table, struct object *object)
 			object_unref(table, object->original);
 		free(object->name);
 		free(object->replicas);
+		free(object->xattrs);
+		if (object_is(object, OBJECT_DIRECTORY))
+			grant_free(object->grant);
 		free(object);
 		object = parent;
 	}
@@ -222,6 +227,7 @@ enum mc_status object_name(struct object_table *table, struct object *object, st
 	uint32_t b = name_bucket(table, parent->attr.id, copy, size);
 	object->next_by_name = table->by_name[b];
 	table->by_name[b] = object;
+	parent->children++;
 	object_unref(table, old);
 	return MC_OK;
 }
@@ -241,14 +247,14 @@ enum mc_status object_path(const struct object *object, char *path, size_t *size
 
 	for (const struct object *o = object; o->parent; o = o->parent) {
 		size_t length = strlen(o->name);
-		if ((size_t)(at - path) < length + 1)
+		size_t slash = at < end; /* what is there already hangs below this */
+		if ((size_t)(at - path) < length + slash)
 			return MC_NAME_TOO_LONG;
+		if (slash)
+			*--at = '/';
 		at -= length;
 		memcpy(at, o->name, length);
-		*--at = '/';
 	}
-	if (at < end)
-		at++;
 	*size = (size_t)(end - at);
 	memmove(path, at, *size);
 	path[*size] = '\0';

@@ -39,6 +39,7 @@ enum object_flag {
 	OBJECT_LISTED = 1u << 9,      /* in a SIEVE list */
 	OBJECT_PUBLISHING = 1u << 10, /* a publish is on its way */
 	OBJECT_IMPLIED = 1u << 11,    /* attributes not known yet, only id and place */
+	OBJECT_BROKEN = 1u << 13,     /* its stream ended early; no read until all have closed it */
 	OBJECT_REMOVED = 1u << 12,    /* unlinked or replaced: nlink is 0 */
 };
 
@@ -57,9 +58,10 @@ struct object {
 	uint32_t refs;
 	uint32_t writers;     /* handles open for writing */
 	uint32_t opens;	      /* handles open at all */
+	uint32_t children;    /* records that have a name under this directory */
 	uint32_t loans;	      /* peers that hold it */
 	int draft_fd;	      /* an unlinked file of the pool, -1 when linked */
-	uint64_t known_ns;          /* when the attributes came from the master */
+	uint64_t known_ns;    /* when the attributes came from the master */
 	struct object *older; /* SIEVE list */
 	struct object *newer;
 	struct object *original; /* a draft that will replace this one when published; counted */
@@ -70,10 +72,10 @@ struct object {
 	struct mc_replica *replicas; /* of what is not local */
 	uint32_t replica_count;
 	uint32_t known_session; /* the session in which the attributes were learnt */
-	int32_t writer_tid;    /* of a draft with an original: the thread that sees it by name */
-	struct borrow *borrow; /* of what is not local: a peer's file, while it is open */
-	struct xattrs *xattrs; /* user.* attributes when known, NULL otherwise */
-	void *user;	       /* the mount's own record */
+	int32_t writer_tid;	/* of a draft with an original: the thread that sees it by name */
+	struct borrow *borrow;	/* of what is not local: a peer's file, while it is open */
+	struct xattrs *xattrs;	/* user.* attributes when known, NULL otherwise */
+	void *user;		/* the mount's own record */
 };
 
 struct object_table {

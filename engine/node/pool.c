@@ -15,6 +15,7 @@
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <linux/magic.h>
+#include <stdatomic.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
@@ -34,6 +35,7 @@ struct pool {
 	uint8_t uuid[16];
 	char path[MC_PATH_MAX + 1];
 	char kind[128];
+	_Atomic int64_t accounted;
 };
 
 static enum mc_status io_error(const char *what, const char *path)
@@ -290,6 +292,21 @@ enum mc_status pool_record_id(struct pool *pool, uint64_t id, const void *record
 	return status;
 }
 
+enum mc_status pool_read_record(struct pool *pool, uint64_t id, void *record, size_t *size)
+{
+	int fd;
+	enum mc_status status = pool_object(pool, id, O_RDONLY, &fd);
+
+	if (status)
+		return status;
+	ssize_t got = pool->xattr ? fgetxattr(fd, pool->xattr, record, *size) : -1;
+	close(fd);
+	if (got < 0)
+		return MC_IO;
+	*size = (size_t)got;
+	return MC_OK;
+}
+
 enum mc_status pool_commit(struct pool *pool, int fd, uint64_t id)
 {
 	char from[32], name[17];
@@ -313,6 +330,38 @@ enum mc_status pool_object(struct pool *pool, uint64_t id, int flags, int *fd)
 		return errno == ENOENT ? MC_NOT_FOUND : io_error("open an object", pool->path);
 	*fd = file;
 	return MC_OK;
+}
+
+enum mc_status pool_stat(struct pool *pool, uint64_t id, int fd, struct stat *st)
+{
+	char name[17];
+
+	object_file(id, name);
+	if ((fd >= 0 ? fstat(fd, st) : fstatat(pool->objects, name, st, AT_SYMLINK_NOFOLLOW)) == 0)
+		return MC_OK;
+	return errno == ENOENT ? MC_NOT_FOUND : io_error("stat an object", pool->path);
+}
+
+static const struct timespec mark = {.tv_sec = 1, .tv_nsec = 7};
+
+void pool_mark(struct pool *pool, uint64_t id, int fd)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mark};
+	char name[17];
+
+	object_file(id, name);
+	if ((fd >= 0 ? futimens(fd, times) : utimensat(pool->objects, name, times, 0)) < 0)
+		(void)io_error("mark an object", pool->path);
+}
+
+bool pool_marked(const struct stat *st)
+{
+	return st->st_mtim.tv_sec == mark.tv_sec && st->st_mtim.tv_nsec == mark.tv_nsec;
+}
+
+void pool_account(struct pool *pool, int64_t bytes)
+{
+	pool->accounted += bytes;
 }
 
 void pool_remove(struct pool *pool, uint64_t id)
@@ -345,7 +394,7 @@ void pool_space(struct pool *pool, struct pool_space *space)
 		space->capacity = fs.f_blocks * block;
 		space->used = space->capacity - fs.f_bfree * block;
 	} else {
-		space->used = fs.f_blocks * block - fs.f_bfree * block;
+		space->used = (uint64_t)(pool->accounted > 0 ? pool->accounted : 0);
 	}
 	space->free = space->used < space->capacity ? space->capacity - space->used : 0;
 	if (space->free > free)

@@ -73,11 +73,30 @@ MC_MUST_CHECK enum mc_status pool_record(struct pool *pool, int fd, const void *
 MC_MUST_CHECK enum mc_status pool_record_id(struct pool *pool, uint64_t id, const void *record,
 					    size_t size);
 
+/* Read the record of a committed file; *size is the room, then what was read. */
+MC_MUST_CHECK enum mc_status pool_read_record(struct pool *pool, uint64_t id, void *record,
+					      size_t *size);
+
 /* Give a draft its name.  MC_EXISTS: an object with that id is there. */
 MC_MUST_CHECK enum mc_status pool_commit(struct pool *pool, int fd, uint64_t id);
 
 /* Open a committed object with open(2) flags.  MC_NOT_FOUND. */
 MC_MUST_CHECK enum mc_status pool_object(struct pool *pool, uint64_t id, int flags, int *fd);
+
+/* What the file of an object is like: of draft fd where that is >= 0, else of the id's. */
+struct stat;
+MC_MUST_CHECK enum mc_status pool_stat(struct pool *pool, uint64_t id, int fd, struct stat *st);
+
+/*
+ * Writes that bypass this process are told by the file's modification time:
+ * pool_mark() sets it to one that no write sets, pool_marked() asks whether it
+ * still stands.
+ */
+void pool_mark(struct pool *pool, uint64_t id, int fd);
+bool pool_marked(const struct stat *st);
+
+/* Bytes of committed objects came or went; what a plain directory counts as used. */
+void pool_account(struct pool *pool, int64_t bytes);
 
 /* Take the name away; who has the file open keeps it. */
 void pool_remove(struct pool *pool, uint64_t id);

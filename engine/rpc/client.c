@@ -143,7 +143,8 @@ static bool address_local(const struct sockaddr *address, socklen_t size)
 static void set_peer(struct client *client, const char *kind, const char *host, const char *port)
 {
 	WITH_LOCK(&client->lock);
-	snprintf(client->peer, sizeof(client->peer), "%s%s%s%s", kind, host, port[0] ? ":" : "", port);
+	snprintf(client->peer, sizeof(client->peer), "%s%s%s%s", kind, host, port[0] ? ":" : "",
+		 port);
 }
 
 static int connect_one(struct client *client, const struct addrinfo *info)
@@ -595,16 +596,19 @@ enum mc_status client_open(const char *address, const struct client_events *even
 	enum mc_status status = parse_address(c, address);
 	if (!c->receive || c->wake < 0)
 		status = MC_NO_MEMORY;
-	if (!status && pthread_create(&c->thread, NULL, client_thread, c) != 0)
-		status = MC_NO_MEMORY;
+	if (!status) {
+		*client = c; /* the thread's first event may use it */
+		if (pthread_create(&c->thread, NULL, client_thread, c) != 0)
+			status = MC_NO_MEMORY;
+	}
 	if (status) {
+		*client = NULL;
 		if (c->wake >= 0)
 			close(c->wake);
 		free(c->receive);
 		free(c);
 		return status;
 	}
-	*client = c;
 	return MC_OK;
 }
 

@@ -40,9 +40,9 @@ struct transport;
 
 /* An object that the owner's side holds for somebody. */
 struct source_hold {
-	int fd;              /* open for reading; stays open until release */
+	int fd;		     /* open for reading; stays open until release */
 	struct mc_attr attr; /* of the version that is held; its size is the file's */
-	void *object;        /* for the source's own use */
+	void *object;	     /* for the source's own use */
 };
 
 /* The owner's side, given at open.  Both may be called by several threads at once. */
@@ -90,15 +90,15 @@ struct transport_pull {
 	uint64_t version;
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC, for the next progress: each step renews it */
 	uint32_t step_ms;     /* how long one step may take */
-	void *state;          /* the transport's own */
+	void *state;	      /* the transport's own */
 };
 
 struct transport_config {
-	const char *listen_host;  /* "0.0.0.0", "::", "127.0.0.1" … */
-	uint16_t port_first;      /* both 0: any free port; else a random free one of the range */
+	const char *listen_host; /* "0.0.0.0", "::", "127.0.0.1" … */
+	uint16_t port_first;	 /* both 0: any free port; else a random free one of the range */
 	uint16_t port_last;
 	const char *announce_host; /* what peers connect to; NULL: worked out from the routes */
-	const char *host_id;       /* equal for processes that can pass descriptors */
+	const char *host_id;	   /* equal for processes that can pass descriptors */
 	const struct transport_source *source;
 };
 
@@ -120,7 +120,8 @@ struct transport_ops {
 	void (*endpoint)(struct transport *transport, char text[MC_ENDPOINT_SIZE]);
 	/* 0: can't be used from here; more is better. */
 	unsigned (*score)(struct transport *transport, const char *endpoint);
-	void (*pull)(struct transport *transport, const char *endpoint, struct transport_pull *pull);
+	void (*pull)(struct transport *transport, const char *endpoint,
+		     struct transport_pull *pull);
 	/* A reader waits for this range: fetch it before the rest.  A hint. */
 	void (*want)(struct transport *transport, struct transport_pull *pull, uint64_t offset,
 		     uint64_t length);
@@ -140,5 +141,8 @@ extern const struct transport_ops transport_shm_ops;
 
 /* The table, ended by NULL: best first. */
 extern const struct transport_ops *const transport_table[];
+
+/* The row of that name; NULL: there is none. */
+const struct transport_ops *transport_find(const char *name);
 
 #endif

@@ -76,6 +76,8 @@ in_root() {
     unshare --mount --propagation private --pid --fork --kill-child bash -ec '
         root=$1
         shift
+        # A mount point of its own, so that the tests can have name spaces.
+        mount --bind "$root" "$root"
         mount --rbind /dev "$root/dev"
         mount --bind /sys "$root/sys"
         mount -t proc proc "$root/proc"

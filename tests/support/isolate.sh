@@ -18,7 +18,8 @@ isolate() {
     # shellcheck disable=SC2154 # quick is the caller's
     [ "$quick" = yes ] && arguments+=(--quick)
     local defaults=(env "--default-signal=INT,QUIT,HUP,TERM,PIPE")
-    local spaces=(unshare --mount --pid --fork --mount-proc --propagation private)
+    # Whoever kills this shell ends the rest too: unshare at once, its child in order.
+    local spaces=(setpriv --pdeathsig KILL unshare --mount --pid --fork --mount-proc --propagation private)
     if ! "${spaces[@]}" true 2>/dev/null; then
         echo "run: no name spaces of our own to be had, running without"
         exec "${defaults[@]}" bash "$script" "${arguments[@]}"

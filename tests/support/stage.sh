@@ -27,6 +27,8 @@ stages_begin() {
     # What we start carries this, so what is left over can be told from others.
     MOONCAKE_TEST_RUN=$(basename "$TMPDIR")
     export TMPDIR MOONCAKE_TEST_RUN
+    # In a name space of our own this hides the machine's, so it begins empty.
+    [ $$ = 1 ] && mount -t tmpfs -o size=100%,mode=1777 tmpfs /dev/shm
     trap 'echo "run: stopped by a signal"; exit 130' INT TERM HUP
     trap stages_clean EXIT
 }
@@ -69,11 +71,11 @@ end_processes() {
     for pid in $1; do kill -KILL "$pid" 2>/dev/null; done
 }
 
-# Mounts as "id type place", those that can be ours: all of them in a name
-# space of our own, else those whose place or type tells.
+# Mounts as "id type place", those that are ours: all of them in a name space
+# of our own, else those in our folder.
 mounts() {
     awk '{ for (i = 7; $i != "-"; i++); print $1, $(i + 1), $5 }' /proc/self/mountinfo |
-        if [ $$ = 1 ]; then cat; else grep -E "mooncake|$TMPDIR"; fi | sort
+        if [ $$ = 1 ]; then cat; else grep -F " $TMPDIR/"; fi | sort
 }
 
 undo_mounts() {
@@ -92,7 +94,8 @@ run() {
     timeout --kill-after=20 "$seconds" "$@" >>"$log" 2>&1 </dev/null &
     job=$!
     if [ "${LIVE:-no}" = yes ]; then
-        tail -n +1 -s 0.2 -f --pid=$job "$log" 2>/dev/null &
+        # Indented: the run has one closing line only.
+        tail -n +1 -s 0.2 -f --pid=$job "$log" 2>/dev/null | sed -u 's/^/   /' &
         follower=$!
     fi
     wait "$job"
@@ -146,15 +149,14 @@ count() {
     stage_skipped=$((stage_skipped + $3))
 }
 
-stage() {
-    local start=$SECONDS left
-    stage_name=$1 stage_passed=0 stage_failed=0 stage_skipped=0
-    mounts_before=$(mounts)
-    echo "== $1"
-    "stage_$1"
+# Fail the stage for what it left, and remove it.
+clear_up() {
+    local left pid
     left=$(lasting_processes)
     if [ -n "$left" ]; then
-        note "FAILED: left running: $(for pid in $left; do tr '\0' ' ' <"/proc/$pid/cmdline"; echo "($pid)"; done 2>/dev/null)"
+        for pid in $left; do
+            note "FAILED: left running: $pid $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")"
+        done
         end_processes "$left"
         count 0 1 0
     fi
@@ -164,10 +166,26 @@ stage() {
         undo_mounts "$left"
         count 0 1 0
     fi
+    if [ $$ = 1 ] && [ -n "$(ls -A /dev/shm)" ]; then
+        note "FAILED: left in /dev/shm: $(find /dev/shm -mindepth 1 -maxdepth 1 | head -n 5)"
+        find /dev/shm -mindepth 1 -delete
+        count 0 1 0
+    fi
+}
+
+stage() {
+    local start=$SECONDS
+    stage_name=$1 stage_passed=0 stage_failed=0 stage_skipped=0
+    mounts_before=$(mounts)
+    echo "== $1"
+    "stage_$1"
+    clear_up
+    note "$1 took $((SECONDS - start)) s: $stage_passed passed, $stage_failed failed, $stage_skipped skipped"
     sum_passed=$((sum_passed + stage_passed))
     sum_failed=$((sum_failed + stage_failed))
     sum_skipped=$((sum_skipped + stage_skipped))
-    table+=("$(printf '%-12s %8d %8d %8d %7d s' "$1" $stage_passed $stage_failed $stage_skipped $((SECONDS - start)))")
+    table+=("$(printf '%-12s %8d %8d %8d %7d s' "$1" "$stage_passed" "$stage_failed" \
+        "$stage_skipped" $((SECONDS - start)))")
 }
 
 stages_end() {

@@ -1,0 +1,88 @@
+#include "engine/node/internal.h"
+
+#include <stdlib.h>
+
+/* An object whose handles are closed while a writable map of it lives on. */
+struct lingering {
+	struct lingering *next;
+	struct object *object; /* counted */
+};
+
+void node_linger_locked(struct node *node, struct object *object)
+{
+	if (!object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
+	    object_is(object, OBJECT_REMOVED) || pool_unwritten(node->pool, object->attr.id))
+		return;
+	struct lingering *lingering = malloc(sizeof(*lingering));
+	if (!lingering)
+		return;
+	object_ref(object);
+	*lingering = (struct lingering){.next = node->lingering, .object = object};
+	node->lingering = lingering;
+}
+
+static void flushed(void *context, enum mc_status status, struct object *object)
+{
+	struct op *op = context;
+	struct node *node = op->node;
+
+	(void)object;
+	if (status)
+		log_warn("what a map wrote was not published status=\"%s\"",
+			 mc_status_text(status));
+	node_lock(node);
+	op->object->writers--;
+	node->writers--;
+	node_unlock(node);
+	op_free(op);
+}
+
+static void ignore_done(void *context, enum mc_status status, struct object *object)
+{
+	(void)context;
+	(void)status;
+	(void)object;
+}
+
+void node_linger_turn(struct node *node)
+{
+	struct lingering *gone = NULL;
+
+	node_lock(node);
+	for (struct lingering **at = &node->lingering; *at;) {
+		struct lingering *l = *at;
+		if (object_is(l->object, OBJECT_LOCAL) && l->object->writers == 0 &&
+		    !pool_unwritten(node->pool, l->object->attr.id)) {
+			at = &l->next;
+			continue;
+		}
+		*at = l->next;
+		l->next = gone;
+		gone = l;
+	}
+	node_unlock(node);
+	while (gone) {
+		struct lingering *next = gone->next;
+		struct op *op = op_new(node, gone->object, NULL, NULL, NULL, ignore_done, NULL);
+		if (op) {
+			node_lock(node);
+			gone->object->writers++; /* so that the file is looked at */
+			node->writers++;
+			node_unlock(node);
+			node_flush(node, gone->object, flushed, op);
+		}
+		node_unref(node, gone->object);
+		free(gone);
+		gone = next;
+	}
+}
+
+void node_linger_end(struct node *node)
+{
+	while (node->lingering) {
+		struct lingering *l = node->lingering;
+		node->lingering = l->next;
+		node_unref(node, l->object);
+		free(l);
+	}
+}

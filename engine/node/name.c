@@ -1,0 +1,677 @@
+#include "engine/node/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define OP_NOREPLACE (1u << 0)
+
+/* -- mkdir -- */
+
+static void mkdir_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct op *op = context;
+	struct node *node = op->node;
+	struct mc_entry entry = {0};
+	struct object *object = NULL;
+
+	(void)resent;
+	if (!status) {
+		get_attr(body, &entry.attr);
+		if (body->failed)
+			status = MC_PROTOCOL;
+	}
+	if (!status) {
+		node_lock(node);
+		object = node_adopt_locked(node, op->object, op->name, strlen(op->name), &entry);
+		if (object) {
+			object_ref(object);
+			grant_free(object->grant);
+			object->grant = grant_read(body, node->session);
+			node_note_name_locked(node, op->object, op->name);
+			node_touch_locked(op->object, 1);
+		} else {
+			status = MC_NO_MEMORY;
+		}
+		node_unlock(node);
+	}
+	op_end(op, node_change_status(node, status), object);
+	node_unref(node, object);
+}
+
+static struct object *find_directory(struct node *node, uint64_t id)
+{
+	WITH_LOCK(&node->lock);
+	struct object *directory = object_find(&node->objects, id);
+	if (directory)
+		object_ref(directory);
+	return directory;
+}
+
+void node_mkdir(struct node *node, const struct node_create *create, node_done_fn *done,
+		void *context)
+{
+	struct object *parent = find_directory(node, create->parent);
+	struct writer w;
+
+	if (!parent) {
+		done(context, MC_NOT_FOUND, NULL);
+		return;
+	}
+	node_lock(node);
+	struct object *there =
+		object_lookup(&node->objects, create->parent, create->name, strlen(create->name));
+	bool draft = there && !object_is(there, OBJECT_PUBLISHED);
+	uint64_t id = node_new_id_locked(node);
+	node_unlock(node);
+	if (draft || id == 0) {
+		node_unref(node, parent);
+		done(context, draft ? MC_EXISTS : MC_READ_ONLY, NULL);
+		return;
+	}
+	struct op *op = op_new(node, parent, NULL, create->name, NULL, done, context);
+	node_unref(node, parent);
+	if (!op)
+		return;
+	writer_init(&w);
+	put_u64(&w, create->parent);
+	put_string(&w, create->name, strlen(create->name));
+	put_u64(&w, id);
+	put_u32(&w, create->mode);
+	put_u32(&w, create->uid);
+	put_u32(&w, create->gid);
+	node_ask(node, MC_VERB_MKDIR, &w, mkdir_reply, op);
+}
+
+/* -- unlink and rmdir -- */
+
+static void ignore_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	(void)context;
+	(void)status;
+	(void)body;
+	(void)resent;
+}
+
+static void ask_unreserve(struct node *node, uint64_t parent, const char *name, uint64_t id)
+{
+	struct writer w;
+
+	writer_init(&w);
+	put_u64(&w, parent);
+	put_string(&w, name, strlen(name));
+	put_u64(&w, id);
+	node_ask(node, MC_VERB_UNRESERVE, &w, ignore_reply, NULL);
+}
+
+/* Drafts that were to replace an object that is removed go with it. */
+static void remove_replacements_locked(struct node *node, const struct object *object)
+{
+	struct object *draft = node->replacing;
+
+	while (draft) {
+		struct object *next = draft->newer;
+		if (draft->original == object)
+			node_removed_locked(node, draft);
+		draft = next;
+	}
+}
+
+static void remove_locked(struct node *node, struct object *object)
+{
+	object_ref(object);
+	remove_replacements_locked(node, object);
+	node->events.let_go(node->events.context, object);
+	node_removed_locked(node, object);
+	object_unref(&node->objects, object);
+}
+
+static void unlink_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct op *op = context;
+	struct node *node = op->node;
+
+	status = read_item(status, body);
+	if (status == MC_NOT_FOUND && resent)
+		status = MC_OK; /* the answer was lost, the name was not */
+	if (status == MC_OK || status == MC_NOT_FOUND) {
+		node_lock(node);
+		struct object *object = op->other;
+		if (!object)
+			object = object_lookup(&node->objects, op->object->attr.id, op->name,
+					       strlen(op->name));
+		if (object && (object_is(object, OBJECT_PUBLISHED) || op->other))
+			remove_locked(node, object);
+		if (!status)
+			node_touch_locked(op->object, 0);
+		node_unlock(node);
+	}
+	op_end(op, node_change_status(node, status), NULL);
+}
+
+/* A draft goes without the master, unless its publish is on its way. */
+static bool unlink_draft(struct node *node, struct object *parent, const char *name,
+			 enum mc_status *status)
+{
+	uint64_t reserved = 0;
+
+	node_lock(node);
+	struct object *object = object_lookup(&node->objects, parent->attr.id, name, strlen(name));
+	bool done = object && (object_is(object, OBJECT_DIRECTORY) ||
+			       !(object->flags & (OBJECT_PUBLISHED | OBJECT_PUBLISHING)));
+	*status = MC_OK;
+	if (done && object_is(object, OBJECT_DIRECTORY)) {
+		*status = MC_IS_DIRECTORY;
+	} else if (done) {
+		reserved = object_is(object, OBJECT_RESERVED) ? object->attr.id : 0;
+		remove_locked(node, object);
+		node_touch_locked(parent, 0);
+	}
+	node_unlock(node);
+	if (reserved)
+		ask_unreserve(node, parent->attr.id, name, reserved);
+	return done;
+}
+
+void node_unlink(struct node *node, uint64_t parent_id, const char *name, int32_t tid,
+		 node_done_fn *done, void *context)
+{
+	struct object *parent = find_directory(node, parent_id);
+	enum mc_status status = MC_NOT_FOUND;
+	struct writer w;
+
+	(void)tid; /* a removed name takes every draft behind it along */
+	if (!parent || unlink_draft(node, parent, name, &status)) {
+		node_unref(node, parent);
+		done(context, status, NULL);
+		return;
+	}
+	node_lock(node);
+	struct object *object = object_lookup(&node->objects, parent_id, name, strlen(name));
+	if (object)
+		object_ref(object);
+	node_unlock(node);
+	struct op *op = op_new(node, parent, object, name, NULL, done, context);
+	node_unref(node, parent);
+	node_unref(node, object);
+	if (!op)
+		return;
+	writer_init(&w);
+	put_u16(&w, 1);
+	put_u64(&w, parent_id);
+	put_string(&w, name, strlen(name));
+	node_ask(node, MC_VERB_REMOVE, &w, unlink_reply, op);
+}
+
+static bool has_drafts_locked(struct node *node, const struct object *directory)
+{
+	for (uint32_t i = 0; directory->children > 0 && i < node->objects.size; i++) {
+		for (struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
+			if (o->parent == directory && object_is(o, OBJECT_NAMED) &&
+			    !object_is(o, OBJECT_PUBLISHED))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void rmdir_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct op *op = context;
+	struct node *node = op->node;
+
+	(void)body;
+	if (status == MC_NOT_FOUND && resent)
+		status = MC_OK;
+	if (!status) {
+		node_lock(node);
+		struct object *directory = object_lookup(&node->objects, op->object->attr.id,
+							 op->name, strlen(op->name));
+		if (directory && object_is(directory, OBJECT_DIRECTORY)) {
+			object_ref(directory);
+			grant_free(directory->grant);
+			directory->grant = NULL;
+			object_unname(&node->objects, directory);
+			directory->flags |= OBJECT_REMOVED;
+			directory->attr.nlink = 0;
+			object_unref(&node->objects, directory);
+		}
+		node_touch_locked(op->object, -1);
+		node_unlock(node);
+	}
+	op_end(op, node_change_status(node, status), NULL);
+}
+
+void node_rmdir(struct node *node, uint64_t parent_id, const char *name, node_done_fn *done,
+		void *context)
+{
+	struct object *parent = find_directory(node, parent_id);
+	struct writer w;
+	enum mc_status status = parent ? MC_OK : MC_NOT_FOUND;
+
+	node_lock(node);
+	struct object *directory = object_lookup(&node->objects, parent_id, name, strlen(name));
+	if (!status && directory && !object_is(directory, OBJECT_DIRECTORY))
+		status = MC_NOT_DIRECTORY;
+	else if (!status && directory && has_drafts_locked(node, directory))
+		status = MC_NOT_EMPTY;
+	node_unlock(node);
+	struct op *op = status ? NULL : op_new(node, parent, NULL, name, NULL, done, context);
+	node_unref(node, parent);
+	if (status)
+		done(context, status, NULL);
+	if (!op)
+		return;
+	writer_init(&w);
+	put_u64(&w, parent_id);
+	put_string(&w, name, strlen(name));
+	node_ask(node, MC_VERB_RMDIR, &w, rmdir_reply, op);
+}
+
+/* -- rename -- */
+
+/* One rename: what moves, from where, to where. */
+struct move {
+	struct node *node;
+	struct object *object; /* all counted */
+	struct object *from;
+	struct object *to;
+	char *name;
+	char *new_name;
+	bool noreplace;
+	bool keep_first; /* immutable: an object that is there stays, ours goes */
+	node_done_fn *done;
+	void *context;
+};
+
+static void move_end(struct move *m, enum mc_status status)
+{
+	m->done(m->context, node_change_status(m->node, status), status ? NULL : m->object);
+	node_unref(m->node, m->object);
+	node_unref(m->node, m->from);
+	node_unref(m->node, m->to);
+	free(m->name);
+	free(m->new_name);
+	free(m);
+}
+
+static void touch_both_locked(const struct move *m, bool directory)
+{
+	node_touch_locked(m->from, directory && m->from != m->to ? -1 : 0);
+	if (m->from != m->to)
+		node_touch_locked(m->to, directory ? 1 : 0);
+	m->object->attr.ctime = clock_real();
+}
+
+/* What stood under the new name is gone. */
+static void displace_locked(struct move *m)
+{
+	struct node *node = m->node;
+	struct object *other =
+		object_lookup(&node->objects, m->to->attr.id, m->new_name, strlen(m->new_name));
+
+	if (!other || other == m->object)
+		return;
+	if (!object_is(other, OBJECT_DIRECTORY)) {
+		remove_locked(node, other);
+		return;
+	}
+	object_ref(other);
+	object_unname(&node->objects, other);
+	other->flags |= OBJECT_REMOVED;
+	other->attr.nlink = 0;
+	m->to->attr.nlink--;
+	object_unref(&node->objects, other);
+}
+
+/* A draft that is published under its new name by this rename. */
+static void move_published(void *context, enum mc_status status, struct object *object)
+{
+	struct move *m = context;
+	struct node *node = m->node;
+	bool reserved = false;
+
+	(void)object;
+	node_lock(node);
+	bool kept = status == MC_EXISTS && m->keep_first && !m->noreplace;
+	if (kept) {
+		remove_locked(node, m->object);
+		node_touch_locked(m->from, 0);
+		status = MC_OK;
+	} else if (!status) {
+		reserved = m->object->flags & OBJECT_RESERVED;
+		touch_both_locked(m, false);
+	}
+	node_unlock(node);
+	if (reserved)
+		ask_unreserve(node, m->from->attr.id, m->name, m->object->attr.id);
+	if (kept) /* the kernel believes that ours has the name */
+		node->events.forget_name(node->events.context, m->to->attr.id, m->new_name);
+	move_end(m, status);
+}
+
+static enum mc_status move_draft_locked(struct move *m)
+{
+	struct node *node = m->node;
+	struct object *there =
+		object_lookup(&node->objects, m->to->attr.id, m->new_name, strlen(m->new_name));
+
+	if (there && there != m->object && m->noreplace)
+		return MC_EXISTS;
+	if (there && object_is(there, OBJECT_DIRECTORY))
+		return MC_IS_DIRECTORY;
+	displace_locked(m);
+	node_replacement_end_locked(node, m->object);
+	enum mc_status status =
+		object_name(&node->objects, m->object, m->to, m->new_name, strlen(m->new_name));
+	if (!status)
+		touch_both_locked(m, false);
+	return status;
+}
+
+/* To a staging name the draft just moves; to any other it is published there. */
+static void move_draft(struct move *m)
+{
+	struct node *node = m->node;
+	struct publish publish = {.object = m->object, .parent = m->to, .name = m->new_name};
+
+	if (object_name_staging(m->new_name)) {
+		node_lock(node);
+		enum mc_status status = move_draft_locked(m);
+		bool reserved = object_is(m->object, OBJECT_RESERVED);
+		m->object->flags &= ~(uint32_t)OBJECT_RESERVED;
+		node_unlock(node);
+		if (reserved)
+			ask_unreserve(node, m->from->attr.id, m->name, m->object->attr.id);
+		move_end(m, status);
+		return;
+	}
+	node_lock(node);
+	struct object *there =
+		object_lookup(&node->objects, m->to->attr.id, m->new_name, strlen(m->new_name));
+	bool taken = there && there != m->object && m->noreplace;
+	node_unlock(node);
+	if (taken) {
+		move_end(m, MC_EXISTS);
+		return;
+	}
+	if (m->noreplace)
+		publish.flags |= MC_PUBLISH_EXCLUSIVE;
+	node_publish(node, &publish, move_published, m);
+}
+
+static void first_kept(void *context, enum mc_status status, struct object *object)
+{
+	struct move *m = context;
+
+	(void)object;
+	m->node->events.forget_name(m->node->events.context, m->to->attr.id, m->new_name);
+	move_end(m, status);
+}
+
+static void rename_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct move *m = context;
+	struct node *node = m->node;
+	struct mc_attr attr;
+
+	if (!status) {
+		get_attr(body, &attr);
+		if (body->failed)
+			status = MC_PROTOCOL;
+	}
+	if (status == MC_EXISTS && m->keep_first && !m->noreplace) {
+		node_unlink(node, m->from->attr.id, m->name, 0, first_kept, m);
+		return;
+	}
+	if (status == MC_NOT_FOUND && resent)
+		status = MC_OK;
+	if (!status) {
+		node_lock(node);
+		bool directory = object_is(m->object, OBJECT_DIRECTORY);
+		displace_locked(m);
+		if (object_name(&node->objects, m->object, m->to, m->new_name, strlen(m->new_name)))
+			object_unname(&node->objects, m->object);
+		if (!object_is(m->object, OBJECT_LOCAL))
+			node_note_name_locked(node, m->to, m->new_name);
+		touch_both_locked(m, directory);
+		bool local = object_is(m->object, OBJECT_LOCAL);
+		node_unlock(node);
+		if (local)
+			node_rewrite_record(node, m->object);
+	}
+	move_end(m, status);
+}
+
+static void move_named(struct move *m)
+{
+	struct node *node = m->node;
+	struct writer w;
+
+	writer_init(&w);
+	put_u64(&w, m->from->attr.id);
+	put_string(&w, m->name, strlen(m->name));
+	put_u64(&w, m->to->attr.id);
+	put_string(&w, m->new_name, strlen(m->new_name));
+	put_u32(&w, m->noreplace || m->keep_first ? MC_RENAME_NOREPLACE : 0);
+	node_ask(node, MC_VERB_RENAME, &w, rename_reply, m);
+}
+
+/* A new version is on its way to the master: its name moves when it has arrived. */
+static void move_flushed(void *context, enum mc_status status, struct object *object)
+{
+	struct move *m = context;
+
+	(void)object;
+	if (status)
+		move_end(m, status);
+	else
+		move_named(m);
+}
+
+static struct move *move_new(struct node *node, const struct node_rename *rename,
+			     struct object *object, struct object *from, struct object *to)
+{
+	struct move *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	*m = (struct move){.node = node, .object = object, .from = from, .to = to};
+	m->name = strdup(rename->name);
+	m->new_name = strdup(rename->new_name);
+	m->noreplace = rename->noreplace;
+	m->keep_first = node->config.immutable && !object_is(object, OBJECT_DIRECTORY);
+	if (!m->name || !m->new_name) {
+		free(m->name);
+		free(m->new_name);
+		free(m);
+		return NULL;
+	}
+	object_ref(object);
+	object_ref(from);
+	object_ref(to);
+	return m;
+}
+
+void node_rename(struct node *node, const struct node_rename *rename, node_done_fn *done,
+		 void *context)
+{
+	struct move *m = NULL;
+
+	node_lock(node);
+	struct object *from = object_find(&node->objects, rename->parent);
+	struct object *to = object_find(&node->objects, rename->new_parent);
+	struct object *object =
+		object_lookup(&node->objects, rename->parent, rename->name, strlen(rename->name));
+	struct object *draft = object ? node_replacement_locked(node, object, rename->tid) : NULL;
+	if (draft)
+		object = draft;
+	if (from && to && object)
+		m = move_new(node, rename, object, from, to);
+	bool unpublished = object && !object_is(object, OBJECT_PUBLISHED);
+	node_unlock(node);
+	if (!m) {
+		done(context, from && to && object ? MC_NO_MEMORY : MC_NOT_FOUND, NULL);
+		return;
+	}
+	m->done = done;
+	m->context = context;
+	if (unpublished && !object_is(object, OBJECT_PUBLISHING))
+		move_draft(m);
+	else if (object_is(object, OBJECT_PUBLISHING))
+		node_flush(node, object, move_flushed, m);
+	else
+		move_named(m);
+}
+
+/* -- list -- */
+
+#define LIST_DRAFTS (1ull << 62) /* cursors from here on are ids of drafts */
+
+struct listing {
+	struct node *node;
+	struct node_list list;
+	struct object *directory; /* counted */
+	node_done_fn *done;
+	void *context;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	uint64_t ia = (*(struct object *const *)a)->attr.id,
+		 ib = (*(struct object *const *)b)->attr.id;
+
+	return ia < ib ? -1 : ia > ib;
+}
+
+static size_t collect_drafts_locked(struct node *node, const struct object *directory,
+				    uint64_t after, struct object **drafts)
+{
+	size_t count = 0;
+
+	for (uint32_t i = 0; directory->children > 0 && i < node->objects.size; i++) {
+		for (struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
+			if (o->parent != directory || !object_is(o, OBJECT_NAMED) ||
+			    object_is(o, OBJECT_PUBLISHED) || o->attr.id <= after)
+				continue;
+			if (drafts)
+				drafts[count] = o;
+			count++;
+		}
+	}
+	return count;
+}
+
+static enum mc_status list_drafts_locked(struct listing *l)
+{
+	struct node *node = l->node;
+	uint64_t after = l->list.cursor >= LIST_DRAFTS ? l->list.cursor - LIST_DRAFTS : 0;
+	size_t count = collect_drafts_locked(node, l->directory, after, NULL);
+
+	if (count == 0)
+		return MC_OK;
+	CLEANUP_FREE struct object **drafts = malloc(count * sizeof(*drafts));
+	if (!drafts)
+		return MC_NO_MEMORY;
+	collect_drafts_locked(node, l->directory, after, drafts);
+	qsort(drafts, count, sizeof(*drafts), by_id);
+	for (size_t i = 0; i < count; i++) {
+		node_sync_locked(node, drafts[i]);
+		struct mc_entry entry = {.attr = drafts[i]->attr};
+		if (!l->list.add(l->list.context, &entry, drafts[i]->name,
+				 LIST_DRAFTS + drafts[i]->attr.id))
+			break;
+	}
+	return MC_OK;
+}
+
+static void listing_end(struct listing *l, enum mc_status status)
+{
+	l->done(l->context, status, l->directory);
+	node_unref(l->node, l->directory);
+	free(l);
+}
+
+static void list_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct listing *l = context;
+	struct node *node = l->node;
+	bool room = true;
+
+	(void)resent;
+	if (status) {
+		listing_end(l, status);
+		return;
+	}
+	bool end = get_u8(body) != 0;
+	uint16_t count = get_u16(body);
+	node_lock(node);
+	for (uint16_t i = 0; room && i < count; i++) {
+		struct mc_entry entry;
+		char name[MC_NAME_MAX + 1];
+		uint64_t cursor = get_u64(body);
+		get_text(body, name, sizeof(name));
+		get_entry(body, &entry);
+		if (body->failed) {
+			status = MC_PROTOCOL;
+			break;
+		}
+		room = l->list.add(l->list.context, &entry, name, cursor);
+	}
+	if (!status && room && end)
+		status = list_drafts_locked(l);
+	node_unlock(node);
+	listing_end(l, status);
+}
+
+void node_list(struct node *node, const struct node_list *list, node_done_fn *done, void *context)
+{
+	struct listing *l = calloc(1, sizeof(*l));
+	struct object *directory = find_directory(node, list->directory);
+	struct writer w;
+
+	if (!l || !directory) {
+		free(l);
+		node_unref(node, directory);
+		done(context, directory ? MC_NO_MEMORY : MC_NOT_FOUND, NULL);
+		return;
+	}
+	*l = (struct listing){node, *list, directory, done, context};
+	if (list->cursor >= LIST_DRAFTS) {
+		node_lock(node);
+		enum mc_status status = list_drafts_locked(l);
+		node_unlock(node);
+		listing_end(l, status);
+		return;
+	}
+	writer_init(&w);
+	put_u64(&w, list->directory);
+	put_u64(&w, list->cursor);
+	put_u32(&w, list->count_max);
+	node_ask(node, MC_VERB_LIST, &w, list_reply, l);
+}
+
+struct object *node_listed_locked(struct node *node, uint64_t parent, const char *name,
+				  const struct mc_entry *entry)
+{
+	struct object *directory = object_find(&node->objects, parent);
+	struct object *object = object_find(&node->objects, entry->attr.id);
+
+	if (object && !object_is(object, OBJECT_PUBLISHED))
+		return object; /* a draft of ours */
+	return directory ? node_adopt_locked(node, directory, name, strlen(name), entry) : NULL;
+}
+
+void node_forget_locked(struct node *node, struct object *object)
+{
+	if (object_is(object, OBJECT_LOCAL) || object == node->objects.root)
+		return;
+	if (object_is(object, OBJECT_DIRECTORY)) {
+		if (object->children > 0)
+			return;
+		grant_free(object->grant);
+		object->grant = NULL;
+	}
+	free(object->xattrs);
+	object->xattrs = NULL;
+	node_forget_name_locked(node, object);
+}

@@ -1,0 +1,436 @@
+#include "engine/node/node.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/net.h"
+#include "engine/node/internal.h"
+
+static const char *const counter_names[COUNTER_LIMIT] = {
+#define COUNTER_NAME(id, name, help) [COUNTER_##id] = (name),
+	COUNTER_ROWS(COUNTER_NAME)
+#undef COUNTER_NAME
+};
+
+const char *counter_name(enum counter counter)
+{
+	return counter_names[counter];
+}
+
+void node_lock(struct node *node)
+{
+	pthread_mutex_lock(&node->lock);
+}
+
+void node_unlock(struct node *node)
+{
+	pthread_mutex_unlock(&node->lock);
+}
+
+struct object_table *node_objects(struct node *node)
+{
+	return &node->objects;
+}
+
+struct counters *node_counters(struct node *node)
+{
+	return &node->counters;
+}
+
+struct pool *node_pool(struct node *node)
+{
+	return node->pool;
+}
+
+void node_ref(struct node *node, struct object *object)
+{
+	WITH_LOCK(&node->lock);
+	object_ref(object);
+}
+
+void node_unref(struct node *node, struct object *object)
+{
+	if (!object)
+		return;
+	WITH_LOCK(&node->lock);
+	object_unref(&node->objects, object);
+}
+
+/* -- ops -- */
+
+static char *copy_text(const char *text, bool *failed)
+{
+	char *copy = text ? strdup(text) : NULL;
+
+	*failed |= text && !copy;
+	return copy;
+}
+
+struct op *op_new(struct node *node, struct object *object, struct object *other, const char *name,
+		  const char *new_name, node_done_fn *done, void *context)
+{
+	struct op *op = calloc(1, sizeof(*op));
+	bool failed = !op;
+
+	if (op) {
+		*op = (struct op){.node = node, .done = done, .context = context};
+		op->name = copy_text(name, &failed);
+		op->new_name = copy_text(new_name, &failed);
+	}
+	if (failed) {
+		if (op) {
+			free(op->name);
+			free(op->new_name);
+			free(op);
+		}
+		done(context, MC_NO_MEMORY, NULL);
+		return NULL;
+	}
+	WITH_LOCK(&node->lock);
+	op->object = object;
+	op->other = other;
+	if (object)
+		object_ref(object);
+	if (other)
+		object_ref(other);
+	return op;
+}
+
+void op_free(struct op *op)
+{
+	node_unref(op->node, op->object);
+	node_unref(op->node, op->other);
+	free(op->name);
+	free(op->new_name);
+	free(op);
+}
+
+void op_end(struct op *op, enum mc_status status, struct object *object)
+{
+	op->done(op->context, status, object);
+	op_free(op);
+}
+
+void node_ask(struct node *node, enum mc_verb verb, struct writer *body, client_reply_fn *reply,
+	      void *context)
+{
+	client_call(node->client, verb, body, node->config.timeout_ms, reply, context);
+	if (body)
+		writer_fini(body);
+}
+
+enum mc_status node_change_status(struct node *node, enum mc_status status)
+{
+	if (status == MC_TIMEOUT && !client_connected(node->client))
+		return MC_READ_ONLY;
+	return status;
+}
+
+enum mc_status read_item(enum mc_status status, struct reader *body)
+{
+	if (status)
+		return status;
+	if (get_u16(body) != 1)
+		return MC_PROTOCOL;
+	status = get_status(body);
+	return body->failed ? MC_PROTOCOL : status;
+}
+
+/* -- open and close -- */
+
+static void *janitor_thread(void *context)
+{
+	struct node *node = context;
+	uint32_t sleep_ms = 10;
+
+	pthread_setname_np(pthread_self(), "mc-janitor");
+	pthread_mutex_lock(&node->lock);
+	while (!node->stopping) {
+		struct timespec until;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		uint64_t ns = (uint64_t)until.tv_nsec + sleep_ms * 1000000ull;
+		until.tv_sec += (time_t)(ns / 1000000000u);
+		until.tv_nsec = (long)(ns % 1000000000u);
+		pthread_cond_timedwait(&node->wake, &node->lock, &until);
+		if (node->stopping)
+			break;
+		pthread_mutex_unlock(&node->lock);
+		sleep_ms = node_evict_turn(node);
+		pthread_mutex_lock(&node->lock);
+	}
+	pthread_mutex_unlock(&node->lock);
+	return NULL;
+}
+
+static void init_state(struct node *node, const struct node_config *config,
+		       const struct node_events *events)
+{
+	pthread_condattr_t attr;
+
+	node->config = *config;
+	node->events = *events;
+	node->heartbeat_ms = 1000;
+	node->condemned_last = &node->condemned;
+	pthread_mutex_init(&node->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&node->wake, &attr);
+	pthread_cond_init(&node->change, &attr);
+	pthread_condattr_destroy(&attr);
+	if (config->name)
+		snprintf(node->name, sizeof(node->name), "%s", config->name);
+	else
+		gethostname(node->name, sizeof(node->name) - 1);
+	if (net_host_id(node->host))
+		snprintf(node->host, sizeof(node->host), "%s", node->name);
+}
+
+enum mc_status node_open(const struct node_config *config, const struct node_events *events,
+			 struct node **node)
+{
+	struct node *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return MC_NO_MEMORY;
+	init_state(n, config, events);
+	signal(SIGIO, SIG_IGN); /* leases that are looked at (pool_unused) may be broken */
+	enum mc_status status = object_table_init(&n->objects);
+	if (!status)
+		status = pool_open(&config->pool, &n->pool);
+	if (!status)
+		status = node_scan(n);
+	if (!status)
+		status = node_transports_open(n);
+	if (!status) {
+		struct client_events client_events = node_session_events;
+		client_events.context = n;
+		status = client_open(config->master, &client_events, &n->client);
+	}
+	if (!status && pthread_create(&n->janitor, NULL, janitor_thread, n) != 0)
+		status = MC_NO_MEMORY;
+	if (status) {
+		client_close(n->client);
+		node_transports_close(n);
+		pool_close(n->pool);
+		object_table_fini(&n->objects);
+		free(n);
+		return status;
+	}
+	*node = n;
+	return MC_OK;
+}
+
+enum mc_status node_wait_ready(struct node *node, uint32_t timeout_ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	WITH_LOCK(&node->lock);
+	while (node->session == 0) {
+		if (pthread_cond_timedwait(&node->change, &node->lock, &until) != 0)
+			return MC_TIMEOUT;
+	}
+	return MC_OK;
+}
+
+void node_close(struct node *node, bool destroy_pool)
+{
+	if (!node)
+		return;
+	pthread_mutex_lock(&node->lock);
+	node->stopping = true;
+	pthread_cond_broadcast(&node->wake);
+	pthread_mutex_unlock(&node->lock);
+	pthread_join(node->janitor, NULL);
+	node_transports_close(node);
+	client_close(node->client);
+	node_condemned_turn(node, true);
+	node_linger_end(node);
+	for (uint32_t i = 0; i < node->objects.size; i++) {
+		for (struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
+			if (o->draft_fd >= 0)
+				close(o->draft_fd);
+			if (object_is(o, OBJECT_DIRECTORY))
+				grant_free(o->grant);
+			free(o->xattrs);
+		}
+	}
+	object_table_fini(&node->objects);
+	if (destroy_pool)
+		pool_destroy(node->pool);
+	else
+		pool_close(node->pool);
+	free(node->nodes);
+	pthread_mutex_destroy(&node->lock);
+	pthread_cond_destroy(&node->wake);
+	pthread_cond_destroy(&node->change);
+	free(node);
+}
+
+/* -- the whole -- */
+
+struct statfs_ask {
+	struct node *node;
+	node_space_fn *done;
+	void *context;
+};
+
+static void statfs_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct statfs_ask *ask = context;
+	struct node *node = ask->node;
+	struct node_space space = {0};
+	struct pool_space own;
+
+	(void)resent;
+	pool_space(node->pool, &own);
+	if (!status) {
+		space.capacity = get_u64(body);
+		space.used = get_u64(body);
+		space.objects = get_u64(body);
+		space.directories = get_u64(body);
+		if (body->failed)
+			status = MC_PROTOCOL;
+	}
+	node_lock(node);
+	if (status || space.capacity < own.capacity) {
+		space = (struct node_space){.capacity = own.capacity, .used = own.used};
+		space.objects = node->local_count;
+	} else if (space.capacity == own.capacity) {
+		space.used = own.used; /* alone: now, not as of the last heartbeat */
+	}
+	node_unlock(node);
+	ask->done(ask->context, MC_OK, &space);
+	free(ask);
+}
+
+void node_statfs(struct node *node, node_space_fn *done, void *context)
+{
+	struct statfs_ask *ask = malloc(sizeof(*ask));
+
+	if (!ask) {
+		done(context, MC_NO_MEMORY, NULL);
+		return;
+	}
+	*ask = (struct statfs_ask){.node = node, .done = done, .context = context};
+	if (!client_connected(node->client)) {
+		statfs_reply(ask, MC_UNREACHABLE, NULL, false);
+		return;
+	}
+	node_ask(node, MC_VERB_STATFS, NULL, statfs_reply, ask);
+}
+
+static const char *node_name_locked(const struct node *node, uint32_t id)
+{
+	if (id == node->id)
+		return node->name;
+	for (uint32_t i = 0; i < node->node_count; i++) {
+		if (node->nodes[i].id == id)
+			return node->nodes[i].name;
+	}
+	return "unknown";
+}
+
+void node_location(struct node *node, const struct object *object, char *text, size_t size)
+{
+	size_t at = 0;
+
+	WITH_LOCK(&node->lock);
+	text[0] = '\0';
+	if (object_is(object, OBJECT_LOCAL))
+		at += (size_t)snprintf(text, size, "%s%s", node->name,
+				       object_is(object, OBJECT_CACHE)	     ? "(cache)"
+				       : object_is(object, OBJECT_PUBLISHED) ? ""
+									     : "(draft)");
+	for (uint32_t i = 0; i < object->replica_count && at < size; i++) {
+		if (object->replicas[i].node == node->id && object_is(object, OBJECT_LOCAL))
+			continue;
+		at += (size_t)snprintf(text + at, size - at, "%s%s%s", at ? "," : "",
+				       node_name_locked(node, object->replicas[i].node),
+				       object->replicas[i].kind == MC_REPLICA_CACHE ? "(cache)"
+										    : "");
+	}
+}
+
+void node_master(struct node *node, char *text, size_t size)
+{
+	client_peer(node->client, text, size);
+}
+
+char *node_stats(struct node *node)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	uint64_t total = 0;
+
+	if (!out)
+		return NULL;
+	for (unsigned i = 0; i < COUNTER_LIMIT; i++)
+		fprintf(out, "%s %" PRIu64 "\n", counter_names[i],
+			counter_get(&node->counters, (enum counter)i));
+	for (unsigned verb = 1; verb < MC_VERB_LIMIT; verb++) {
+		uint64_t calls = client_calls(node->client, (enum mc_verb)verb);
+		if (strcmp(mc_verb_name(verb), "unknown") == 0)
+			continue;
+		fprintf(out, "rpc_%s %" PRIu64 "\n", mc_verb_name(verb), calls);
+		if (verb != MC_VERB_HEARTBEAT && verb != MC_VERB_HELLO)
+			total += calls;
+	}
+	fprintf(out, "rpc_total %" PRIu64 "\n", total);
+	for (unsigned i = 0; i < node->transport_count; i++) {
+		struct transport_counters c = {0};
+		const struct transport_ops *ops = node->transports[i]->ops;
+		ops->counters(node->transports[i], &c);
+		fprintf(out, "%s_pulls_served %" PRIu64 "\n%s_bytes_served %" PRIu64 "\n",
+			ops->name, c.pulls_served, ops->name, c.bytes_served);
+		fprintf(out, "%s_checksum_errors %" PRIu64 "\n%s_connections %" PRIu64 "\n",
+			ops->name, c.checksum_errors, ops->name, c.connections);
+		fprintf(out, "%s_holds %" PRIu64 "\n", ops->name, c.holds);
+	}
+	node_lock(node);
+	fprintf(out, "objects_local %" PRIu64 "\nobjects_known %u\n", node->local_count,
+		node->objects.count);
+	node_unlock(node);
+	fclose(out);
+	return text;
+}
+
+char *node_status(struct node *node)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	char peer[384];
+	struct pool_space space;
+
+	if (!out)
+		return NULL;
+	client_peer(node->client, peer, sizeof(peer));
+	pool_space(node->pool, &space);
+	WITH_LOCK(&node->lock);
+	fprintf(out, "node %s\nnode_id %u\n", node->name, node->id);
+	fprintf(out, "master %s\nmaster_name %s\nconnected %s\nmaster_option %s\n", peer,
+		node->master_name, client_connected(node->client) ? "yes" : "no",
+		node->config.master);
+	fprintf(out, "pool %s\npool_kind %s\n", pool_path(node->pool), pool_kind(node->pool));
+	fprintf(out, "pool_capacity %" PRIu64 "\npool_used %" PRIu64 "\npool_objects %" PRIu64 "\n",
+		space.capacity, space.used, node->local_count);
+	for (unsigned i = 0; i < node->transport_count; i++) {
+		char endpoint[MC_ENDPOINT_SIZE];
+		node->transports[i]->ops->endpoint(node->transports[i], endpoint);
+		fprintf(out, "transport %s\n", endpoint);
+	}
+	fclose(out);
+	return text;
+}

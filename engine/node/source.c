@@ -1,0 +1,90 @@
+#include "engine/node/internal.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/*
+ * The owner's side of a pull.  An object that somebody here has open for
+ * writing is served from a copy that is checked: made between two looks at the
+ * file's mark, so that no torn read leaves the node.
+ */
+
+static bool unchanged(struct node *node, uint64_t id, uint64_t size)
+{
+	struct stat st;
+
+	return pool_stat(node->pool, id, -1, &st) == MC_OK && pool_marked(&st) &&
+	       (uint64_t)st.st_size == size;
+}
+
+static enum mc_status snapshot(struct node *node, struct source_hold *hold)
+{
+	int fd;
+	enum mc_status status;
+
+	if (!unchanged(node, hold->attr.id, hold->attr.size))
+		return MC_AGAIN; /* changed since it was published; the next publish is not far */
+	status = node_make_room(node, hold->attr.size);
+	if (!status)
+		status = pool_draft(node->pool, &fd);
+	if (status)
+		return status;
+	CLEANUP_FD int copy = fd;
+	status = node_copy_file(hold->fd, copy, hold->attr.size);
+	if (!status && !unchanged(node, hold->attr.id, hold->attr.size))
+		status = MC_AGAIN;
+	if (status)
+		return status;
+	close(hold->fd);
+	hold->fd = STEAL_FD(copy);
+	counter_add(&node->counters, COUNTER_SNAPSHOTS, 1);
+	return MC_OK;
+}
+
+enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct source_hold *hold)
+{
+	struct node *node = context;
+
+	node_lock(node);
+	struct object *object = object_find(&node->objects, id);
+	enum mc_status status = MC_OK;
+	if (!object || !object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
+	    object_is(object, OBJECT_DIRECTORY))
+		status = MC_NOT_FOUND;
+	else if (object_is(object, OBJECT_PUBLISHING))
+		status = MC_AGAIN;
+	else if (version != 0 && object->attr.version != version)
+		status = MC_STALE;
+	if (status) {
+		node_unlock(node);
+		return status;
+	}
+	object_ref(object);
+	object->loans++;
+	object->flags |= OBJECT_VISITED;
+	bool written = object->writers > 0;
+	hold->attr = object->attr;
+	hold->object = object;
+	hold->fd = -1;
+	status = pool_object(node->pool, id, O_RDONLY, &hold->fd);
+	node_unlock(node);
+	if (!status && written)
+		status = snapshot(node, hold);
+	if (status)
+		source_release(node, hold);
+	return status;
+}
+
+void source_release(void *context, struct source_hold *hold)
+{
+	struct node *node = context;
+	struct object *object = hold->object;
+
+	if (hold->fd >= 0)
+		close(hold->fd);
+	WITH_LOCK(&node->lock);
+	MUST(object->loans > 0);
+	object->loans--;
+	object_unref(&node->objects, object);
+}

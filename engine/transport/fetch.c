@@ -1,0 +1,285 @@
+#include "engine/transport/fetch.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+#include "engine/transport/puller.h"
+
+#define MS_NS	       1000000ull
+#define AGAIN_MS_FIRST 1u
+#define AGAIN_MS_MAX   50u
+
+void fetch_list_locked(struct fetch *fetch, struct fetch **list)
+{
+	fetch->next = *list;
+	fetch->at = list;
+	if (fetch->next)
+		fetch->next->at = &fetch->next;
+	*list = fetch;
+}
+
+void fetch_unlist_locked(struct fetch *fetch)
+{
+	*fetch->at = fetch->next;
+	if (fetch->next)
+		fetch->next->at = fetch->at;
+	fetch->at = NULL;
+}
+
+void fetch_detach_locked(struct fetch *fetch)
+{
+	if (fetch->at)
+		fetch_unlist_locked(fetch);
+	if (fetch->link) {
+		link_orphan_locked(fetch->link, fetch);
+		fetch->link->fetch_count--;
+		fetch->link = NULL;
+	}
+	fetch->pull->state = NULL;
+}
+
+static uint32_t chunk_length(const struct fetch *fetch, uint64_t chunk)
+{
+	uint64_t left = fetch->attr.size - chunk * PULLER_CHUNK_SIZE;
+
+	return left < PULLER_CHUNK_SIZE ? (uint32_t)left : PULLER_CHUNK_SIZE;
+}
+
+enum mc_status fetch_ask_locked(struct fetch *fetch)
+{
+	enum mc_status status = MC_OK;
+	uint64_t chunk;
+
+	if (!fetch->begun) {
+		uint32_t length = fetch->puller->config.descriptors ? 0 : PULLER_CHUNK_SIZE;
+		status = link_request_locked(fetch->link, fetch, 0, length, false);
+	}
+	while (fetch->begun && !status && fetch->in_flight < PULLER_WINDOW &&
+	       span_take(&fetch->todo, &chunk))
+		status = link_request_locked(fetch->link, fetch, chunk * PULLER_CHUNK_SIZE,
+					     chunk_length(fetch, chunk), false);
+	link_flush_locked(fetch->link);
+	return status;
+}
+
+void fetch_end(struct fetch *fetch, enum mc_status status)
+{
+	struct transport_pull *pull = fetch->pull;
+	struct puller *puller = fetch->puller;
+
+	pthread_mutex_lock(&puller->lock);
+	fetch_detach_locked(fetch);
+	pthread_mutex_unlock(&puller->lock);
+	free(fetch);
+	if (status == MC_OK)
+		atomic_fetch_add_explicit(&puller->pulls_done, 1, memory_order_relaxed);
+	pull->sink->done(pull, status);
+}
+
+static void renew(struct fetch *fetch, uint64_t now_ns)
+{
+	fetch->deadline_ns = now_ns + fetch->pull->step_ms * MS_NS;
+	fetch->again_ms = 0;
+}
+
+static void ask_or_end(struct fetch *fetch)
+{
+	pthread_mutex_lock(&fetch->puller->lock);
+	enum mc_status status = fetch_ask_locked(fetch);
+	pthread_mutex_unlock(&fetch->puller->lock);
+	if (status)
+		fetch_end(fetch, status);
+}
+
+/* The owner can't say now: the same request again in a moment. */
+static bool put_off(struct fetch *fetch, const struct link_request *request)
+{
+	struct puller *puller = fetch->puller;
+	uint64_t now_ns = poller_now_ns();
+
+	WITH_LOCK(&puller->lock);
+	if (fetch->begun && !span_return(&fetch->todo, request->offset / PULLER_CHUNK_SIZE))
+		return false;
+	fetch->again_ms = fetch->again_ms ? 2 * fetch->again_ms : AGAIN_MS_FIRST;
+	if (fetch->again_ms > AGAIN_MS_MAX)
+		fetch->again_ms = AGAIN_MS_MAX;
+	fetch->retry_ns = now_ns + fetch->again_ms * MS_NS;
+	poller_alarm(&puller->poller, fetch->retry_ns);
+	return true;
+}
+
+void fetch_refused(struct link *link, const struct link_request *request, enum mc_status status)
+{
+	(void)link;
+	if (status == MC_AGAIN && put_off(request->fetch, request))
+		return;
+	fetch_end(request->fetch, status);
+}
+
+/* --- descriptors ---------------------------------------------------------- */
+
+static struct loan *loan_new(struct fetch *fetch, struct link *link)
+{
+	struct loan *loan = calloc(1, sizeof(*loan));
+
+	if (!loan)
+		return NULL;
+	*loan = (struct loan){.link = link, .id = fetch->attr.id, .version = fetch->attr.version};
+	pthread_mutex_lock(&fetch->puller->lock);
+	loan->next = link->loans;
+	loan->at = &link->loans;
+	if (loan->next)
+		loan->next->at = &loan->next;
+	link->loans = loan;
+	pthread_mutex_unlock(&fetch->puller->lock);
+	return loan;
+}
+
+static enum mc_status lent(struct fetch *fetch, struct link *link)
+{
+	struct puller *puller = fetch->puller;
+	struct transport_pull *pull = fetch->pull;
+	CLEANUP_FD int fd = link_take_fd(link);
+	struct stat stat;
+
+	if (fd < 0 || fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode) ||
+	    (uint64_t)stat.st_size != fetch->attr.size)
+		return MC_PROTOCOL;
+	struct loan *loan = loan_new(fetch, link);
+	enum mc_status status = MC_NO_MEMORY;
+	if (loan)
+		status = pull->sink->lend ? pull->sink->lend(pull, &fetch->attr, STEAL_FD(fd), loan)
+					  : MC_NOT_SUPPORTED;
+	if (status && loan)
+		puller_give_back(puller, loan);
+	fetch_end(fetch, status);
+	return MC_OK;
+}
+
+/* --- bytes ---------------------------------------------------------------- */
+
+/* The size is known: ask for the rest before the first bytes are read.  False: it has ended. */
+static bool begin(struct fetch *fetch)
+{
+	struct puller *puller = fetch->puller;
+	struct transport_pull *pull = fetch->pull;
+	uint64_t chunks =
+		fetch->attr.size / PULLER_CHUNK_SIZE + (fetch->attr.size % PULLER_CHUNK_SIZE != 0);
+	void *memory = NULL;
+
+	enum mc_status status = pull->sink->begin(pull, &fetch->attr, &memory);
+	if (status == MC_OK) {
+		WITH_LOCK(&puller->lock);
+		fetch->begun = true;
+		fetch->memory = memory;
+		fetch->left = fetch->attr.size;
+		span_init(&fetch->todo, 1, chunks);
+		if (chunks > 1)
+			status = fetch_ask_locked(fetch);
+	}
+	if (status)
+		fetch_end(fetch, status);
+	return status == MC_OK;
+}
+
+static bool attr_fits(const struct fetch *fetch, const struct mc_attr *attr)
+{
+	if (attr->id != fetch->pull->id || attr->size > MC_OBJECT_SIZE_MAX)
+		return false;
+	if (fetch->version && attr->version != fetch->version)
+		return false;
+	return !fetch->begun || attr->size == fetch->attr.size;
+}
+
+enum mc_status fetch_accepted(struct link *link, const struct link_request *request,
+			      const struct frame *frame, const uint8_t fixed[PULL_FIXED_SIZE])
+{
+	struct fetch *fetch = request->fetch;
+	struct mc_attr attr;
+	struct reader r;
+
+	reader_init(&r, fixed, PULL_FIXED_SIZE);
+	get_attr(&r, &attr);
+	uint64_t offset = get_u64(&r);
+	uint32_t length = get_u32(&r), crc = get_u32(&r);
+	if (r.failed || frame->size - PULL_FIXED_SIZE != length || offset != request->offset)
+		return MC_PROTOCOL;
+	link->body = (struct link_body){.offset = offset,
+					.length = length,
+					.left = length,
+					.crc_due = crc,
+					.again = request->again};
+	if (!fetch) {
+		/* The descriptor of a pull that was given up; its loan goes back at once. */
+		int fd = link_take_fd(link);
+		if (fd >= 0) {
+			close(fd);
+			WITH_LOCK(&link->puller->lock);
+			link_release_locked(link, attr.id, attr.version);
+			link_flush_locked(link);
+		}
+		return MC_OK;
+	}
+	if (!attr_fits(fetch, &attr))
+		return MC_PROTOCOL;
+	uint64_t due = attr.size - offset;
+	if (offset > attr.size || length != (due < request->length ? due : request->length))
+		return MC_PROTOCOL;
+	fetch->attr = attr;
+	pthread_mutex_lock(&fetch->puller->lock);
+	fetch->version = attr.version;
+	pthread_mutex_unlock(&fetch->puller->lock);
+	if (fetch->puller->config.descriptors)
+		return lent(fetch, link);
+	renew(fetch, poller_now_ns());
+	if (!fetch->begun && !begin(fetch))
+		return MC_OK;
+	link->body.fetch = fetch;
+	if (length == 0)
+		fetch_body_done(link);
+	return MC_OK;
+}
+
+/* Damaged on the way, or at the owner: once more, then it is an error. */
+static void damaged(struct link *link, struct fetch *fetch, const struct link_body *body)
+{
+	enum mc_status status = MC_IO;
+
+	atomic_fetch_add(&fetch->puller->checksum_errors, 1);
+	log_warn("%s: bytes came damaged id=%lu offset=%lu length=%u again=%d",
+		 fetch->puller->config.name, fetch->pull->id, body->offset, body->length,
+		 body->again);
+	if (!body->again) {
+		WITH_LOCK(&fetch->puller->lock);
+		status = link_request_locked(link, fetch, body->offset, body->length, true);
+		link_flush_locked(link);
+	}
+	if (status)
+		fetch_end(fetch, status);
+}
+
+void fetch_body_done(struct link *link)
+{
+	struct link_body body = link->body;
+	struct fetch *fetch = body.fetch;
+
+	link->body.fetch = NULL;
+	if (!fetch)
+		return;
+	if (body.crc != body.crc_due) {
+		damaged(link, fetch, &body);
+		return;
+	}
+	atomic_fetch_add_explicit(&fetch->puller->bytes_pulled, body.length, memory_order_relaxed);
+	renew(fetch, link->progress_ns);
+	fetch->left -= body.length;
+	if (fetch->pull->sink->arrived && body.length)
+		fetch->pull->sink->arrived(fetch->pull, body.offset, body.length);
+	if (fetch->left == 0)
+		fetch_end(fetch, MC_OK);
+	else
+		ask_or_end(fetch);
+}

@@ -1,0 +1,81 @@
+/*
+ * engine/transport/fetch.h -- one pull on its way
+ *
+ *     SENT ──reply──► MOVING ──last byte──► ended
+ *       │ ▲              │ ▲
+ *       ▼ │ MC_AGAIN     ▼ │
+ *     PAUSED          PAUSED
+ *
+ * PAUSED is retry_ns != 0, MOVING is begun.  Every other way out, from
+ * anywhere, is fetch_end() with the status that done() shall get.
+ *
+ * Threads   As marked; fetch_end and the reply functions: only the puller's.
+ */
+#ifndef ENGINE_TRANSPORT_FETCH_H
+#define ENGINE_TRANSPORT_FETCH_H
+
+#include "engine/transport/link.h"
+#include "engine/transport/pull.h"
+#include "engine/transport/span.h"
+#include "engine/transport/transport.h"
+
+#define PULLER_CHUNK_SIZE (512u << 10)
+#define PULLER_WINDOW	  8u
+
+struct fetch {
+	struct transport_pull *pull;
+	struct puller *puller;
+	/* protected by the puller's lock */
+	struct fetch *next, **at;
+	struct link *link;
+	struct span todo;   /* chunks */
+	uint32_t in_flight; /* requests */
+	uint64_t version;   /* asked for; the object's once that is known */
+	uint64_t retry_ns;  /* ask again then; 0: nothing to ask again */
+	bool cancelled;
+	enum mc_status failed; /* before it was sent */
+	/* owned by the puller's thread (and by puller_pull before that knows of it) */
+	uint64_t deadline_ns;
+	uint32_t again_ms;
+	bool begun;
+	bool redialled;
+	struct mc_attr attr;
+	uint8_t *memory;
+	uint64_t left; /* bytes that have not come */
+};
+
+/* What an owner gave, until it is given back. */
+struct loan {
+	struct loan *next, **at;
+	struct link *link; /* NULL: gone, and the hold with it */
+	uint64_t id;
+	uint64_t version;
+};
+
+/* Put it on a list, take it off. */
+void fetch_list_locked(struct fetch *fetch, struct fetch **list);
+void fetch_unlist_locked(struct fetch *fetch);
+
+/* Take it off its link and off the puller's list; want and cancel know it no longer. */
+void fetch_detach_locked(struct fetch *fetch);
+
+/* Ask for the first chunk, or for as many as the window allows, on its link. */
+MC_MUST_CHECK enum mc_status fetch_ask_locked(struct fetch *fetch);
+
+/* Tell the sink, and free the fetch.  It is detached if it was not. */
+void fetch_end(struct fetch *fetch, enum mc_status status);
+
+/*
+ * A reply came with a refusal, or with the fixed part of a success; the bytes
+ * are then due as link->body.  MC_PROTOCOL: the owner broke the protocol,
+ * the link must go.
+ */
+void fetch_refused(struct link *link, const struct link_request *request, enum mc_status status);
+MC_MUST_CHECK enum mc_status fetch_accepted(struct link *link, const struct link_request *request,
+					    const struct frame *frame,
+					    const uint8_t fixed[PULL_FIXED_SIZE]);
+
+/* The bytes of link->body are all there. */
+void fetch_body_done(struct link *link);
+
+#endif

@@ -1,0 +1,487 @@
+#include "engine/transport/puller.h"
+
+#include <stdio.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+#include "engine/base/net.h"
+#include "engine/transport/fetch.h"
+#include "engine/transport/receive.h"
+
+#define MS_NS		  1000000ull
+#define LINK_SHARE	  8u /* fetches on each link before another is opened */
+#define LINK_IDLE_MS	  120000u
+#define RELEASE_MS	  50u
+#define RELEASES_SIZE_MAX 4096u
+#define PATIENCE	  8u /* steps a fetch may wait while others on its link go on */
+
+struct peer {
+	struct peer *next;
+	struct link *links;
+	uint32_t link_count;
+	char endpoint[MC_ENDPOINT_SIZE];
+};
+
+/* --- links ---------------------------------------------------------------- */
+
+static struct peer *peer_of_locked(struct puller *puller, const char *endpoint)
+{
+	struct peer *peer;
+
+	for (peer = puller->peers; peer; peer = peer->next) {
+		if (strcmp(peer->endpoint, endpoint) == 0)
+			return peer;
+	}
+	peer = calloc(1, sizeof(*peer));
+	if (!peer)
+		return NULL;
+	snprintf(peer->endpoint, sizeof(peer->endpoint), "%s", endpoint);
+	peer->next = puller->peers;
+	puller->peers = peer;
+	return peer;
+}
+
+static void link_ready(struct watch *watch, uint32_t events);
+
+static enum mc_status dial_locked(struct puller *puller, struct peer *peer, struct link **dialled)
+{
+	int fd;
+	enum mc_status status = puller->config.dial(peer->endpoint, &fd);
+
+	if (status)
+		return status;
+	struct link *link = link_new(puller, peer, fd);
+	if (!link) {
+		close(fd);
+		return MC_NO_MEMORY;
+	}
+	link->watch.ready = link_ready;
+	/* A Unix socket is connected at once, or not at all. */
+	link->state = puller->config.descriptors ? LINK_OPEN : LINK_CONNECTING;
+	status = poller_watch(&puller->poller, &link->watch,
+			      link->state == LINK_OPEN ? EPOLLIN : EPOLLOUT);
+	if (status) {
+		link_free(link);
+		return status;
+	}
+	link->next = peer->links;
+	peer->links = link;
+	peer->link_count++;
+	atomic_fetch_add(&puller->dials, 1);
+	*dialled = link;
+	return MC_OK;
+}
+
+/* Put the fetch on the least busy link, or on a new one, and send its first request. */
+static enum mc_status attach_locked(struct fetch *fetch, struct peer *peer)
+{
+	struct puller *puller = fetch->puller;
+	struct link *best = NULL;
+	enum mc_status status;
+
+	for (struct link *link = peer->links; link; link = link->next) {
+		if (!link->suspect && (!best || link->fetch_count < best->fetch_count))
+			best = link;
+	}
+	if (!best ||
+	    (best->fetch_count >= LINK_SHARE && peer->link_count < puller->config.links_max)) {
+		status = dial_locked(puller, peer, &best);
+		/* One link more is a wish, the first is a need. */
+		if (status && !best)
+			return status;
+	}
+	fetch->link = best;
+	best->fetch_count++;
+	status = fetch_ask_locked(fetch);
+	poller_alarm(&puller->poller, fetch->deadline_ns);
+	return status;
+}
+
+static void loans_stray_locked(struct puller *puller, struct link *link)
+{
+	while (link->loans) {
+		struct loan *loan = link->loans;
+		link->loans = loan->next;
+		if (loan->next)
+			loan->next->at = &link->loans;
+		loan->link = NULL;
+		loan->next = puller->strays;
+		loan->at = &puller->strays;
+		if (loan->next)
+			loan->next->at = &loan->next;
+		puller->strays = loan;
+	}
+}
+
+/* Take it away from its peer; it is freed after the batch of events. */
+static void link_bury_locked(struct link *link)
+{
+	struct puller *puller = link->puller;
+	struct link **at = &link->peer->links;
+
+	while (*at != link)
+		at = &(*at)->next;
+	*at = link->next;
+	link->peer->link_count--;
+	link->state = LINK_DEAD;
+	close(poller_forget(&puller->poller, &link->watch));
+	loans_stray_locked(puller, link);
+	link->next = puller->dead;
+	puller->dead = link;
+}
+
+/* A request may have met a connection that the peer had closed already: once more. */
+static bool redial_locked(struct fetch *fetch, struct link *old)
+{
+	struct peer *peer = old->peer;
+
+	if (fetch->begun || fetch->redialled || fetch->retry_ns || fetch->puller->stopping)
+		return false;
+	link_orphan_locked(old, fetch);
+	old->fetch_count--;
+	fetch->link = NULL;
+	fetch->in_flight = 0;
+	fetch->redialled = true;
+	return attach_locked(fetch, peer) == MC_OK;
+}
+
+static void link_break(struct link *link, enum mc_status status)
+{
+	struct puller *puller = link->puller;
+	struct fetch *ended = NULL, *next;
+	bool was_open = link->state == LINK_OPEN;
+
+	if (status == MC_PROTOCOL)
+		log_warn("%s: dropped a peer that broke the protocol endpoint=%s",
+			 puller->config.name, link->peer->endpoint);
+	else
+		log_debug("%s: a connection ended endpoint=%s status=\"%s\"", puller->config.name,
+			  link->peer->endpoint, mc_status_text(status));
+	pthread_mutex_lock(&puller->lock);
+	link_bury_locked(link);
+	for (struct fetch *fetch = puller->fetches; fetch; fetch = next) {
+		next = fetch->next;
+		if (fetch->link != link)
+			continue;
+		if (was_open && status == MC_UNREACHABLE && redial_locked(fetch, link))
+			continue;
+		fetch_detach_locked(fetch);
+		fetch_list_locked(fetch, &ended);
+	}
+	pthread_mutex_unlock(&puller->lock);
+	while (ended)
+		fetch_end(ended, status);
+}
+
+static void link_ready(struct watch *watch, uint32_t events)
+{
+	struct link *link = container_of(watch, struct link, watch);
+	struct puller *puller = link->puller;
+	enum mc_status status = MC_OK;
+
+	if (link->state == LINK_CONNECTING) {
+		status = net_connect_finish(watch->fd);
+		if (status) {
+			link_break(link, MC_UNREACHABLE);
+			return;
+		}
+		WITH_LOCK(&puller->lock);
+		link->state = LINK_OPEN;
+		link->progress_ns = poller_now_ns();
+		link_flush_locked(link);
+		return;
+	}
+	if (events & EPOLLOUT) {
+		WITH_LOCK(&puller->lock);
+		link_flush_locked(link);
+	}
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))
+		status = receive(link);
+	if (status)
+		link_break(link, status);
+}
+
+/* --- time ----------------------------------------------------------------- */
+
+/* While its link goes on, a fetch that waits in line waits on. */
+static uint64_t deadline_of_locked(const struct fetch *fetch)
+{
+	uint64_t step_ns = fetch->pull->step_ms * MS_NS;
+	uint64_t limit_ns = fetch->deadline_ns + PATIENCE * step_ns;
+
+	if (!fetch->link || fetch->in_flight == 0 || fetch->retry_ns ||
+	    fetch->link->progress_ns + step_ns <= fetch->deadline_ns)
+		return fetch->deadline_ns;
+	uint64_t line_ns = fetch->link->progress_ns + step_ns;
+	return line_ns < limit_ns ? line_ns : limit_ns;
+}
+
+static enum mc_status overdue_locked(struct fetch *fetch)
+{
+	struct link *link = fetch->link;
+
+	if (!link || link->state == LINK_CONNECTING) {
+		if (link)
+			link->suspect = true;
+		return MC_UNREACHABLE;
+	}
+	if (!fetch->retry_ns && link->progress_ns + fetch->pull->step_ms * MS_NS <= poller_now_ns())
+		link->suspect = true;
+	return MC_TIMEOUT;
+}
+
+/* What must end now, and with which status; MC_OK: it goes on. */
+static enum mc_status look_at_locked(struct fetch *fetch, uint64_t now_ns, uint64_t *alarm_ns)
+{
+	enum mc_status status = MC_OK;
+
+	if (fetch->puller->stopping || fetch->cancelled)
+		return MC_CANCELLED;
+	if (fetch->failed)
+		return fetch->failed;
+	uint64_t deadline_ns = deadline_of_locked(fetch);
+	if (deadline_ns <= now_ns)
+		return overdue_locked(fetch);
+	if (fetch->retry_ns && fetch->retry_ns <= now_ns) {
+		fetch->retry_ns = 0;
+		status = fetch_ask_locked(fetch);
+	}
+	if (deadline_ns < *alarm_ns)
+		*alarm_ns = deadline_ns;
+	if (fetch->retry_ns && fetch->retry_ns < *alarm_ns)
+		*alarm_ns = fetch->retry_ns;
+	return status;
+}
+
+struct ending {
+	struct fetch *fetch;
+	enum mc_status status;
+};
+
+#define ENDINGS_MAX 64
+
+/* End what must end.  True: there is more than one batch of it. */
+static bool sweep(struct puller *puller, uint64_t now_ns)
+{
+	struct ending endings[ENDINGS_MAX];
+	uint32_t count = 0;
+	uint64_t alarm_ns = UINT64_MAX;
+
+	pthread_mutex_lock(&puller->lock);
+	for (struct fetch *fetch = puller->fetches, *next; fetch && count < ENDINGS_MAX;
+	     fetch = next) {
+		next = fetch->next;
+		enum mc_status status = look_at_locked(fetch, now_ns, &alarm_ns);
+		if (status == MC_OK)
+			continue;
+		fetch_detach_locked(fetch);
+		endings[count++] = (struct ending){fetch, status};
+	}
+	if (count < ENDINGS_MAX)
+		puller->attention = false;
+	if (puller->peers && alarm_ns == UINT64_MAX)
+		alarm_ns = now_ns + LINK_IDLE_MS / 2 * MS_NS;
+	if (alarm_ns != UINT64_MAX)
+		poller_alarm(&puller->poller, alarm_ns);
+	pthread_mutex_unlock(&puller->lock);
+	for (uint32_t i = 0; i < count; i++)
+		fetch_end(endings[i].fetch, endings[i].status);
+	return count == ENDINGS_MAX;
+}
+
+/*
+ * Send what waited for company, and close links that nobody needs: the silent
+ * ones at once, idle ones after a while.
+ */
+static void tend_links(struct puller *puller, uint64_t now_ns)
+{
+	WITH_LOCK(&puller->lock);
+	for (struct peer **at = &puller->peers; *at;) {
+		struct peer *peer = *at;
+		for (struct link *link = peer->links, *next; link; link = next) {
+			next = link->next;
+			if (link->out_sent < link->out.size)
+				link_flush_locked(link);
+			if (link->fetch_count || link->loans)
+				continue;
+			if (link->suspect || now_ns > link->progress_ns + LINK_IDLE_MS * MS_NS)
+				link_bury_locked(link);
+		}
+		if (peer->links) {
+			at = &peer->next;
+			continue;
+		}
+		*at = peer->next;
+		free(peer);
+	}
+}
+
+static void free_dead(struct puller *puller)
+{
+	pthread_mutex_lock(&puller->lock);
+	struct link *dead = puller->dead;
+	puller->dead = NULL;
+	pthread_mutex_unlock(&puller->lock);
+	while (dead) {
+		struct link *next = dead->next;
+		link_free(dead);
+		dead = next;
+	}
+}
+
+static void turn(void *context, bool alarmed)
+{
+	struct puller *puller = context;
+	uint64_t now_ns;
+
+	pthread_mutex_lock(&puller->lock);
+	bool attention = puller->attention || puller->stopping;
+	bool dead = puller->dead != NULL;
+	pthread_mutex_unlock(&puller->lock);
+	if (alarmed || attention) {
+		now_ns = poller_now_ns();
+		while (sweep(puller, now_ns)) {
+		}
+		tend_links(puller, now_ns);
+		dead = true;
+	}
+	if (dead)
+		free_dead(puller);
+}
+
+/* --- what others call ------------------------------------------------------ */
+
+static void attention_locked(struct puller *puller)
+{
+	puller->attention = true;
+	poller_wake(&puller->poller);
+}
+
+void puller_pull(struct puller *puller, const char *endpoint, struct transport_pull *pull)
+{
+	struct fetch *fetch = calloc(1, sizeof(*fetch));
+
+	if (!fetch) {
+		pull->state = NULL;
+		pull->sink->done(pull, MC_NO_MEMORY);
+		return;
+	}
+	fetch->pull = pull;
+	fetch->puller = puller;
+	fetch->version = pull->version;
+	fetch->deadline_ns = pull->deadline_ns;
+	if (fetch->deadline_ns == 0)
+		fetch->deadline_ns = poller_now_ns() + pull->step_ms * MS_NS;
+	WITH_LOCK(&puller->lock);
+	struct peer *peer = peer_of_locked(puller, endpoint);
+	pull->state = fetch;
+	fetch_list_locked(fetch, &puller->fetches);
+	if (puller->stopping)
+		fetch->failed = MC_CANCELLED;
+	else
+		fetch->failed = peer ? attach_locked(fetch, peer) : MC_NO_MEMORY;
+	if (fetch->failed)
+		attention_locked(puller);
+}
+
+void puller_want(struct puller *puller, struct transport_pull *pull, uint64_t offset,
+		 uint64_t length)
+{
+	WITH_LOCK(&puller->lock);
+	struct fetch *fetch = pull->state;
+	if (!fetch || length == 0 || offset + length < offset)
+		return;
+	span_want(&fetch->todo, offset / PULLER_CHUNK_SIZE,
+		  (offset + length - 1) / PULLER_CHUNK_SIZE + 1);
+}
+
+void puller_cancel(struct puller *puller, struct transport_pull *pull)
+{
+	WITH_LOCK(&puller->lock);
+	struct fetch *fetch = pull->state;
+	if (!fetch)
+		return;
+	fetch->cancelled = true;
+	attention_locked(puller);
+}
+
+void puller_give_back(struct puller *puller, void *given)
+{
+	struct loan *loan = given;
+
+	pthread_mutex_lock(&puller->lock);
+	*loan->at = loan->next;
+	if (loan->next)
+		loan->next->at = loan->at;
+	/* It goes along with the next request, or a moment later: no wake-up of its own. */
+	if (loan->link) {
+		link_release_locked(loan->link, loan->id, loan->version);
+		if (loan->link->out.size >= RELEASES_SIZE_MAX)
+			link_flush_locked(loan->link);
+		poller_alarm(&puller->poller, poller_now_ns() + RELEASE_MS * MS_NS);
+	}
+	pthread_mutex_unlock(&puller->lock);
+	free(loan);
+}
+
+enum mc_status puller_start(struct puller *puller, const struct puller_config *config)
+{
+	MUST(config->dial && config->links_max > 0);
+	*puller = (struct puller){.config = *config};
+	puller->scratch = malloc(PULLER_SCRATCH_SIZE);
+	if (!puller->scratch)
+		return MC_NO_MEMORY;
+	pthread_mutex_init(&puller->lock, NULL);
+	enum mc_status status = poller_start(&puller->poller, config->name, turn, puller);
+	if (status) {
+		pthread_mutex_destroy(&puller->lock);
+		free(puller->scratch);
+	}
+	return status;
+}
+
+static void free_loans(struct loan *loan)
+{
+	while (loan) {
+		struct loan *next = loan->next;
+		free(loan);
+		loan = next;
+	}
+}
+
+void puller_stop(struct puller *puller)
+{
+	pthread_mutex_lock(&puller->lock);
+	puller->stopping = true;
+	pthread_mutex_unlock(&puller->lock);
+	poller_stop(&puller->poller);
+	MUST(!puller->fetches);
+	while (puller->peers) {
+		struct peer *peer = puller->peers;
+		while (peer->links) {
+			struct link *link = peer->links;
+			peer->links = link->next;
+			free_loans(link->loans);
+			link_free(link);
+		}
+		puller->peers = peer->next;
+		free(peer);
+	}
+	free_loans(puller->strays);
+	free_dead(puller);
+	free(puller->scratch);
+	pthread_mutex_destroy(&puller->lock);
+}
+
+void puller_counters(struct puller *puller, struct transport_counters *counters)
+{
+	counters->pulls_done = atomic_load(&puller->pulls_done);
+	counters->bytes_pulled = atomic_load(&puller->bytes_pulled);
+	counters->checksum_errors = atomic_load(&puller->checksum_errors);
+	counters->connections = atomic_load(&puller->dials);
+}

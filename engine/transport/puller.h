@@ -1,0 +1,69 @@
+/*
+ * engine/transport/puller.h -- the puller's side of a stream transport
+ *
+ * A `link` is a connection to a peer; a peer has a few, opened when needed and
+ * closed when idle.  A `fetch` is one pull: it stays on one link, so that the
+ * owner keeps one version for it.  Whoever calls puller_pull() sends the first
+ * request itself; the thread receives.  Where bytes are moved, they arrive in
+ * chunks, a window of which is asked for at a time, straight into the sink's
+ * memory; where descriptors are, the first reply is all there is.
+ *
+ * A fetch that has not begun survives the loss of its link once, on a new
+ * one: the peer may have closed an idle connection, or have restarted.
+ *
+ * Ownership   See transport.h.
+ * Threads     One of its own; sinks are called on it, with no lock held.  All
+ *             else may be called by any thread.  puller->lock is a leaf.
+ * Errors      As transport.h says.
+ * Limits      PULLER_WINDOW chunks of PULLER_CHUNK_SIZE in flight per fetch.
+ */
+#ifndef ENGINE_TRANSPORT_PULLER_H
+#define ENGINE_TRANSPORT_PULLER_H
+
+#include "engine/transport/link.h"
+#include "engine/transport/poller.h"
+#include "engine/transport/transport.h"
+
+struct peer;
+
+#define PULLER_SCRATCH_SIZE (256u << 10)
+
+struct puller_config {
+	const char *name; /* of the thread */
+	/* Start to connect to an endpoint, without waiting. */
+	enum mc_status (*dial)(const char *endpoint, int *fd);
+	uint32_t links_max; /* per peer */
+	bool descriptors;   /* ask for descriptors, not for bytes */
+};
+
+struct puller {
+	struct puller_config config;
+	struct poller poller;
+	uint8_t *scratch; /* PULLER_SCRATCH_SIZE bytes: where what nobody wants is read to */
+	/* protected by lock */
+	pthread_mutex_t lock;
+	struct peer *peers;
+	struct fetch *fetches;
+	struct link *dead;   /* freed after the batch of events */
+	struct loan *strays; /* loans whose link is gone */
+	bool attention;	     /* some fetch was cancelled, or failed before it was sent */
+	bool stopping;
+	/* atomic */
+	atomic_uint_fast64_t pulls_done, bytes_pulled, checksum_errors, dials;
+};
+
+MC_MUST_CHECK enum mc_status puller_start(struct puller *puller,
+					  const struct puller_config *config);
+/* End every fetch with MC_CANCELLED, end the thread, close all links. */
+void puller_stop(struct puller *puller);
+
+void puller_pull(struct puller *puller, const char *endpoint, struct transport_pull *pull);
+void puller_want(struct puller *puller, struct transport_pull *pull, uint64_t offset,
+		 uint64_t length);
+void puller_cancel(struct puller *puller, struct transport_pull *pull);
+void puller_give_back(struct puller *puller, void *loan);
+
+/* Fill in what the puller's side counts. */
+void puller_counters(struct puller *puller, struct transport_counters *counters);
+
+#endif

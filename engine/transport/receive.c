@@ -1,0 +1,214 @@
+#include "engine/transport/receive.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine/base/crc32c.h"
+#include "engine/base/log.h"
+#include "engine/transport/fetch.h"
+#include "engine/transport/puller.h"
+
+/* Read at once, so that it is summed while it is in the cache. */
+#define PIECE_SIZE     PULLER_SCRATCH_SIZE
+#define LOW_WATER_SIZE (256u << 10)
+#define TURN_PIECES    16 /* then other links get their turn */
+
+/* Where the next bytes of the body go. */
+static uint8_t *body_at(struct link *link)
+{
+	struct link_body *body = &link->body;
+
+	return body->fetch->memory + body->offset + (body->length - body->left);
+}
+
+/* Bytes of the body are in place, or were passed over. */
+static void body_took(struct link *link, uint32_t size)
+{
+	struct link_body *body = &link->body;
+
+	if (body->fetch) {
+		body->crc = crc32c(body->crc, body_at(link), size);
+		body->fetch->deadline_ns =
+			link->progress_ns + body->fetch->pull->step_ms * 1000000ull;
+	}
+	body->left -= size;
+	if (body->left == 0)
+		fetch_body_done(link);
+}
+
+/* What came in the input belongs to the body first. */
+static void body_from_input(struct link *link)
+{
+	uint32_t size = link->input_end - link->input_begin;
+
+	if (size > link->body.left)
+		size = link->body.left;
+	if (size == 0)
+		return;
+	if (link->body.fetch)
+		memcpy(body_at(link), link->input + link->input_begin, size);
+	link->input_begin += size;
+	body_took(link, size);
+}
+
+/* A reply whose head is in the input.  MC_AGAIN: its fixed part is not. */
+static enum mc_status reply(struct link *link, const struct frame *frame, uint32_t size)
+{
+	const uint8_t *fixed = link->input + link->input_begin + MC_FRAME_HEADER_SIZE;
+	struct link_request request;
+	bool accepted = frame->status == MC_OK;
+	bool asked;
+
+	if (frame->verb != MC_VERB_PULL || (accepted && frame->size < PULL_FIXED_SIZE))
+		return MC_PROTOCOL;
+	if (accepted && size < PULL_HEAD_SIZE)
+		return MC_AGAIN;
+	pthread_mutex_lock(&link->puller->lock);
+	asked = link_answered_locked(link, frame->request_id, &request);
+	link->suspect = false;
+	pthread_mutex_unlock(&link->puller->lock);
+	if (!asked)
+		return MC_PROTOCOL;
+	if (accepted) {
+		link->input_begin += PULL_HEAD_SIZE;
+		return fetch_accepted(link, &request, frame, fixed);
+	}
+	link->input_begin += MC_FRAME_HEADER_SIZE;
+	link->body = (struct link_body){.length = frame->size, .left = frame->size};
+	if (request.fetch)
+		fetch_refused(link, &request, frame->status);
+	return MC_OK;
+}
+
+static enum mc_status replies(struct link *link)
+{
+	enum mc_status status = MC_OK;
+
+	while (status == MC_OK) {
+		struct frame frame;
+		uint32_t size = link->input_end - link->input_begin;
+		if (link->body.left) {
+			body_from_input(link);
+			if (link->body.left)
+				break;
+			continue;
+		}
+		if (size < MC_FRAME_HEADER_SIZE)
+			break;
+		status = frame_decode(link->input + link->input_begin, &frame);
+		if (status == MC_OK && frame.kind != MC_FRAME_REPLY)
+			status = MC_PROTOCOL;
+		if (status == MC_OK)
+			status = reply(link, &frame, size);
+	}
+	if (link->input_begin > 0) {
+		link->input_end -= link->input_begin;
+		memmove(link->input, link->input + link->input_begin, link->input_end);
+		link->input_begin = 0;
+	}
+	return status == MC_AGAIN ? MC_OK : status;
+}
+
+/* False: more descriptors than replies, or not all fitted. */
+static bool keep_fds(struct link *link, struct msghdr *message)
+{
+	bool kept = !(message->msg_flags & MSG_CTRUNC);
+
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+	     header = CMSG_NXTHDR(message, header)) {
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+			if (link->fd_count < LINK_FDS_MAX) {
+				link->fds[link->fd_count++] = fd;
+				continue;
+			}
+			close(fd);
+			kept = false;
+		}
+	}
+	return kept;
+}
+
+static enum mc_status read_parts(struct link *link, struct iovec *parts, int count, size_t *got)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * 4)];
+		struct cmsghdr align;
+	} control;
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
+
+	if (link->puller->config.descriptors) {
+		message.msg_control = control.bytes;
+		message.msg_controllen = sizeof(control.bytes);
+	}
+	ssize_t size = recvmsg(link->watch.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (size < 0)
+		return errno == EAGAIN || errno == EINTR ? MC_AGAIN : MC_UNREACHABLE;
+	if (message.msg_controllen > 0 && link->puller->config.descriptors &&
+	    !keep_fds(link, &message))
+		return MC_PROTOCOL;
+	if (size == 0)
+		return MC_UNREACHABLE;
+	*got = (size_t)size;
+	return MC_OK;
+}
+
+/* One read: the body's next bytes, then the head that follows it. */
+static enum mc_status read_once(struct link *link, bool *drained)
+{
+	struct iovec parts[2];
+	uint32_t body = link->body.left < PIECE_SIZE ? link->body.left : PIECE_SIZE;
+	uint32_t input = LINK_INPUT_SIZE - link->input_end;
+	int count = 0;
+	size_t got;
+
+	if (body) {
+		uint8_t *at = link->body.fetch ? body_at(link) : link->puller->scratch;
+		parts[count++] = (struct iovec){at, body};
+		input = body == link->body.left ? PULL_HEAD_SIZE : 0;
+	}
+	if (input)
+		parts[count++] = (struct iovec){link->input + link->input_end, input};
+	enum mc_status status = read_parts(link, parts, count, &got);
+	if (status)
+		return status;
+	*drained = got < (size_t)body + input;
+	link->progress_ns = poller_now_ns();
+	uint32_t bytes = got < body ? (uint32_t)got : body;
+	link->input_end += (uint32_t)got - bytes;
+	if (bytes)
+		body_took(link, bytes);
+	return replies(link);
+}
+
+/*
+ * Sleep until a good part of the body is there: a wake-up costs as much as the
+ * copy of a hundred kilobytes.  Never more than what surely comes.
+ */
+static void set_low_water(struct link *link)
+{
+	int size = (int)(link->body.left < LOW_WATER_SIZE ? link->body.left : LOW_WATER_SIZE);
+
+	if (size == 0)
+		size = 1;
+	if (size == link->low_water || link->puller->config.descriptors)
+		return;
+	if (setsockopt(link->watch.fd, SOL_SOCKET, SO_RCVLOWAT, &size, sizeof(size)) == 0)
+		link->low_water = size;
+}
+
+enum mc_status receive(struct link *link)
+{
+	enum mc_status status = MC_OK;
+	bool drained = false;
+
+	for (int i = 0; i < TURN_PIECES && !drained && status == MC_OK; i++)
+		status = read_once(link, &drained);
+	set_low_water(link);
+	return status == MC_AGAIN ? MC_OK : status;
+}

@@ -1,0 +1,235 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+#include "fs/fs.h"
+
+/* linux/fuse.h, since 6.9; the headers of Debian 12 are older. */
+#define FUSE_IOCTL_BACKING_CLOSE _IOW(229, 2, uint32_t)
+
+static void backing_close(struct fs *fs, struct inode *inode)
+{
+	uint32_t id = (uint32_t)inode->backing_id;
+
+	if (inode->backing_id == 0)
+		return;
+	inode->backing_id = 0;
+	if (ioctl(fuse_session_fd(fs->session), FUSE_IOCTL_BACKING_CLOSE, &id) < 0)
+		log_warn("a backing file can't be closed error=%d", errno);
+}
+
+struct inode *inode_find_locked(struct fs *fs, uint64_t id)
+{
+	struct object *object = object_find(node_objects(fs->node), id);
+
+	return object ? object->user : NULL;
+}
+
+struct object *inode_object(struct fs *fs, uint64_t id)
+{
+	node_lock(fs->node);
+	struct object *object = object_find(node_objects(fs->node), id);
+	if (object)
+		object_ref(object);
+	node_unlock(fs->node);
+	return object;
+}
+
+struct inode *inode_get_locked(struct fs *fs, struct object *object)
+{
+	struct inode *inode = object->user;
+
+	(void)fs;
+	if (!inode) {
+		inode = calloc(1, sizeof(*inode));
+		if (!inode)
+			return NULL;
+		inode->object = object;
+		object_ref(object);
+		object->user = inode;
+	}
+	inode->lookups++;
+	return inode;
+}
+
+static void inode_free_locked(struct fs *fs, struct inode *inode)
+{
+	struct object *object = inode->object;
+
+	if (inode->lookups > 0 || inode->passthrough_opens > 0 || inode->cached_opens > 0)
+		return;
+	backing_close(fs, inode);
+	object->user = NULL;
+	free(inode);
+	node_forget_locked(fs->node, object);
+	object_unref(node_objects(fs->node), object);
+}
+
+void inode_forget_locked(struct fs *fs, uint64_t id, uint64_t lookups)
+{
+	struct inode *inode = inode_find_locked(fs, id);
+
+	if (!inode || id == FUSE_ROOT_ID)
+		return;
+	inode->lookups -= lookups < inode->lookups ? lookups : inode->lookups;
+	inode_free_locked(fs, inode);
+}
+
+void inode_let_go_locked(struct fs *fs, struct object *object)
+{
+	struct inode *inode = object->user;
+
+	if (inode && inode->passthrough_opens == 0)
+		backing_close(fs, inode);
+}
+
+/* -- handles -- */
+
+/* The kernel gets the very file that holds the bytes.  False: not this time. */
+static bool open_passthrough(struct fs *fs, fuse_req_t req, struct inode *inode)
+{
+	int fd;
+
+	if (inode->backing_id > 0)
+		return true;
+	if (node_descriptor(fs->node, inode->object, false, &fd))
+		return false;
+	int id = fuse_passthrough_open(req, fd);
+	close(fd);
+	if (id <= 0)
+		return false;
+	node_lock(fs->node);
+	bool raced = inode->backing_id > 0;
+	if (!raced) {
+		inode->backing_id = id;
+		inode->backing_version = inode->object->attr.version;
+	}
+	node_unlock(fs->node);
+	if (raced)
+		fuse_passthrough_close(req, id);
+	return true;
+}
+
+/* Choose the way that all opens of this inode go until the last is closed. */
+static bool choose_passthrough(struct fs *fs, fuse_req_t req, struct inode *inode)
+{
+	struct counters *counters = node_counters(fs->node);
+	enum counter why = COUNTER_OPEN_PASSTHROUGH;
+	bool open = false;
+
+	node_lock(fs->node);
+	if (!fs->passthrough) {
+		why = COUNTER_OPEN_CACHED_OFF;
+	} else if (inode->cached_opens > 0) {
+		why = COUNTER_OPEN_CACHED_BUSY;
+	} else if (node_arriving_locked(fs->node, inode->object)) {
+		why = COUNTER_OPEN_CACHED_STREAM;
+	} else {
+		open = true;
+		if (inode->passthrough_opens == 0 &&
+		    inode->backing_version != inode->object->attr.version)
+			backing_close(fs, inode); /* perhaps of a file that went since */
+		inode->passthrough_opens++;	  /* from now on nobody opens it cached */
+	}
+	if (!open)
+		inode->cached_opens++;
+	node_unlock(fs->node);
+	if (open && !open_passthrough(fs, req, inode)) {
+		why = COUNTER_OPEN_CACHED_REFUSED;
+		node_lock(fs->node);
+		inode->passthrough_opens--;
+		inode->cached_opens++;
+		open = false;
+		node_unlock(fs->node);
+	}
+	counter_add(counters, why, 1);
+	return open;
+}
+
+enum mc_status handle_open(struct fs *fs, fuse_req_t req, struct object *object,
+			   struct fuse_file_info *fi, bool write)
+{
+	struct handle *handle = malloc(sizeof(*handle));
+
+	node_lock(fs->node);
+	struct inode *inode = handle ? inode_get_locked(fs, object) : NULL;
+	if (inode)
+		inode->lookups--; /* the open keeps it; the kernel's own lookups are counted apart
+				   */
+	node_unlock(fs->node);
+	if (!inode) {
+		free(handle);
+		node_release(fs->node, object, write);
+		return MC_NO_MEMORY;
+	}
+	*handle = (struct handle){.inode = inode, .write = write, .fd = -1};
+	handle->passthrough = choose_passthrough(fs, req, inode);
+	fi->fh = (uintptr_t)handle;
+	fi->noflush = !write;
+	if (handle->passthrough) {
+		fi->backing_id = inode->backing_id;
+		return MC_OK;
+	}
+	node_lock(fs->node);
+	fi->keep_cache = inode->cached_version == object->attr.version && object->writers == 0;
+	inode->cached_version = object->attr.version;
+	node_unlock(fs->node);
+	return MC_OK;
+}
+
+void handle_close(struct fs *fs, struct handle *handle)
+{
+	struct inode *inode = handle->inode;
+	struct object *object = inode->object;
+
+	if (handle->fd >= 0)
+		close(handle->fd);
+	node_lock(fs->node);
+	object_ref(object);
+	if (handle->passthrough)
+		inode->passthrough_opens--;
+	else
+		inode->cached_opens--;
+	/* What is kept open of a file that is no longer the object's holds its memory. */
+	if (inode->passthrough_opens == 0 &&
+	    (!object_is(object, OBJECT_LOCAL) || object_is(object, OBJECT_REMOVED)))
+		backing_close(fs, inode);
+	node_unlock(fs->node);
+	node_release(fs->node, object, handle->write);
+	node_lock(fs->node);
+	inode_free_locked(fs, inode);
+	object_unref(node_objects(fs->node), object);
+	node_unlock(fs->node);
+	free(handle);
+}
+
+enum mc_status handle_descriptor(struct fs *fs, struct handle *handle, int *fd)
+{
+	int none = -1;
+	int fresh;
+
+	if (handle->fd < 0) {
+		enum mc_status status =
+			node_descriptor(fs->node, handle->inode->object, handle->write, &fresh);
+		if (status)
+			return status;
+		if (!atomic_compare_exchange_strong(&handle->fd, &none, fresh))
+			close(fresh);
+	}
+	*fd = handle->fd;
+	return MC_OK;
+}
+
+enum mc_status handle_or_object(struct fs *fs, struct object *object, struct fuse_file_info *fi,
+				bool write, int *fd, bool *own)
+{
+	*own = !fi;
+	if (fi)
+		return handle_descriptor(fs, (struct handle *)(uintptr_t)fi->fh, fd);
+	return node_descriptor(fs->node, object, write, fd);
+}

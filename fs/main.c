@@ -1,0 +1,462 @@
+/*
+ * mooncakefs -- one node: its pool, its mount, its peers
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <mooncake/master.h>
+
+#include "engine/base/log.h"
+#include "engine/base/options.h"
+#include "fs/fs.h"
+#include "fs/mountpoint.h"
+
+struct settings {
+	char *master, *pool, *name, *listen, *announce, *ports, *transport, *journal;
+	char *log_level, *log_file;
+	uint64_t segment, stream_threshold;
+	uint32_t timeout_ms, cache_ms, watermark_high, watermark_low, wait_ms;
+	bool passthrough, io_uring, immutable, private_pool, keep_pool;
+	bool foreground, help, version, debug;
+};
+
+#define ROW(field, ...)                                                                            \
+	{                                                                                          \
+		__VA_ARGS__, .offset = offsetof(struct settings, field)                            \
+	}
+
+static const struct option_row rows[] = {
+	ROW(master, "master", 0, OPTION_STRING, .unit = "HOST:PORT",
+	    .help = "The master; without one this daemon starts its own."),
+	ROW(segment, "segment", 0, OPTION_SIZE, "1g", 16u << 20, 0, .unit = "SIZE",
+	    .help = "Memory to lend to the cluster."),
+	ROW(pool, "pool", 0, OPTION_STRING, .unit = "DIR",
+	    .help = "Where the objects' files are; kept when the daemon ends. Default: a place "
+		    "under /run that goes with a clean unmount."),
+	ROW(private_pool, "private_pool", 0, OPTION_BOOL, "on",
+	    .help = "Mount a tmpfs of the segment's size on the pool's directory (needs "
+		    "CAP_SYS_ADMIN)."),
+	ROW(passthrough, "passthrough", 0, OPTION_BOOL, "on",
+	    .help = "Hand the kernel the pool's own files, where it can take them."),
+	ROW(io_uring, "io_uring", 0, OPTION_BOOL, "on",
+	    .help = "Talk to the kernel over io_uring, where fuse.enable_uring is Y."),
+	ROW(transport, "transport", 0, OPTION_STRING, "auto", .choices = "auto|tcp|shm",
+	    .help = "How objects come from peers; auto takes the best that both ends have."),
+	ROW(listen, "listen", 0, OPTION_STRING, "0.0.0.0", .unit = "HOST",
+	    .help = "Address on which peers are served."),
+	ROW(announce, "announce", 0, OPTION_STRING, .unit = "HOST",
+	    .help = "Address that peers are told; default: worked out from the routes."),
+	ROW(ports, "ports", 0, OPTION_STRING, .unit = "FIRST-LAST",
+	    .help = "Range from which the peers' port is drawn; default: any free port."),
+	ROW(name, "name", 0, OPTION_STRING, .unit = "NAME",
+	    .help = "This node's name in listings; default: the host's."),
+	ROW(immutable, "immutable", 0, OPTION_BOOL, "off",
+	    .help = "Refuse to put a key again (EEXIST); a rename keeps the first."),
+	ROW(stream_threshold, "stream_threshold", 0, OPTION_SIZE, "64m", 1u << 20, 0,
+	    .unit = "SIZE", .help = "Larger objects of peers can be read while they still arrive."),
+	ROW(timeout_ms, "timeout", 0, OPTION_DURATION, "5s", 100, 600000,
+	    .help = "Longest wait for any one answer of the master or a peer."),
+	ROW(wait_ms, "wait", 0, OPTION_DURATION, "30s", 0, 3600000,
+	    .help = "How long to wait for the master at start before giving up."),
+	ROW(cache_ms, "cache", 0, OPTION_DURATION, "1h", 0, 0,
+	    .help = "How long the kernel may keep names that the master can call back."),
+	ROW(watermark_high, "watermark_high", 0, OPTION_UINT, "95", 10, 100, .unit = "PERCENT",
+	    .help = "Use of the pool at which eviction begins."),
+	ROW(watermark_low, "watermark_low", 0, OPTION_UINT, "90", 5, 100, .unit = "PERCENT",
+	    .help = "Use of the pool at which eviction ends."),
+	ROW(journal, "journal", 0, OPTION_STRING, .unit = "file:PATH",
+	    .help = "Journal of the master inside; default: beside the pool if pool= is given, "
+		    "else in memory."),
+	ROW(log_level, "log_level", 0, OPTION_STRING, "info",
+	    .choices = "error|warn|info|debug|trace", .help = "How much is logged."),
+	ROW(log_file, "log_file", 0, OPTION_STRING, .unit = "PATH",
+	    .help = "Where the log goes: a file, or syslog; default: standard error, and syslog "
+		    "when in the background."),
+	ROW(foreground, "foreground", 'f', OPTION_BOOL, "off", .help = "Stay in the foreground."),
+	ROW(debug, "debug", 'd', OPTION_BOOL, "off", .help = "Log at level debug."),
+	ROW(help, "help", 'h', OPTION_BOOL, "off", .help = "Say this and end."),
+	ROW(version, "version", 'V', OPTION_BOOL, "off", .help = "Say the version and end."),
+	{0},
+};
+
+/* What mount(8) and fstab add to every list; nothing here depends on them. */
+static bool other_option(void *target, const char *name, const char *value)
+{
+	static const char *const known[] = {"rw",	"ro",	       "defaults",
+					    "auto",	"noauto",      "user",
+					    "nouser",	"users",       "_netdev",
+					    "nofail",	"exec",	       "noexec",
+					    "suid",	"nosuid",      "dev",
+					    "nodev",	"atime",       "noatime",
+					    "relatime", "allow_other", "default_permissions",
+					    "async",	"sync",	       "fsname",
+					    "subtype"};
+
+	(void)target;
+	(void)value;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (strcmp(known[i], name) == 0)
+			return true;
+	}
+	return strncmp(name, "x-", 2) == 0 || strncmp(name, "comment", 7) == 0;
+}
+
+static void print_help(void)
+{
+	printf("usage: mooncakefs [SOURCE] MOUNTPOINT [-f] [-o OPTION[=VALUE],...]\n\n"
+	       "Mount the cluster's objects on a directory and lend memory to the cluster.\n"
+	       "Each option below can stand in -o, in fstab, or alone as --option=value.\n"
+	       "SOURCE is ignored (fstab needs one). Unmount with umount, fusermount3 -u or\n"
+	       "SIGTERM.\n\n");
+	options_help(rows, true, stdout);
+	printf("\nexample:\n  mooncakefs /mnt/mooncake -o master=10.0.0.1:50051,segment=64g\n"
+	       "exit: 0 unmounted cleanly, 1 could not start or lost the mount, 2 bad options\n");
+}
+
+/* -- the daemon -- */
+
+static struct fuse_session *signal_session;
+static char signal_mountpoint[PATH_MAX];
+
+/* The first signal unmounts and lets what runs finish; the second ends at once. */
+static void *signal_thread(void *context)
+{
+	sigset_t *set = context;
+	int number;
+
+	pthread_setname_np(pthread_self(), "mc-signal");
+	for (int count = 0;; count++) {
+		if (sigwait(set, &number) != 0)
+			continue;
+		if (count == 0) {
+			log_info("unmounting signal=%d", number);
+			fuse_session_exit(signal_session);
+		} else {
+			log_warn("ending at once signal=%d", number);
+			umount2(signal_mountpoint, MNT_DETACH);
+			_exit(1);
+		}
+	}
+	return NULL;
+}
+
+struct daemon {
+	struct settings *settings;
+	struct mc_master *master; /* inside, NULL when another is named */
+	struct fs fs;
+	char mountpoint[PATH_MAX];
+	char pool[PATH_MAX];
+	char master_address[256];
+	char journal[PATH_MAX + 32];
+	sigset_t signals;
+	int report; /* pipe to the parent of a daemon; -1 */
+};
+
+static enum mc_status start_master(struct daemon *d)
+{
+	struct settings *s = d->settings;
+	struct mc_master_config config = {
+		.socket = d->master_address + strlen("unix:"),
+		.journal = "memory",
+		.journal_sync = "never",
+		.heartbeat_ms = 1000,
+		.ttl_ms = 5000,
+		.fresh = true,
+	};
+
+	if (s->master) {
+		snprintf(d->master_address, sizeof(d->master_address), "%s", s->master);
+		return MC_OK;
+	}
+	snprintf(d->master_address, sizeof(d->master_address), "unix:@mooncake-inside-%d",
+		 (int)getpid());
+	if (s->journal) {
+		config.journal = s->journal;
+	} else if (s->pool) {
+		snprintf(d->journal, sizeof(d->journal), "file:%s.journal", d->pool);
+		config.journal = d->journal;
+	}
+	return mc_master_start(&config, &d->master);
+}
+
+static bool parse_ports(const char *text, uint32_t *first, uint32_t *last)
+{
+	char end;
+
+	*first = *last = 0;
+	if (!text)
+		return true;
+	if (sscanf(text, "%u-%u%c", first, last, &end) != 2 || *first == 0 || *last > 65535 ||
+	    *first > *last) {
+		log_error("ports must be FIRST-LAST within 1-65535 given=%s", text);
+		return false;
+	}
+	return true;
+}
+
+static enum mc_status start_node(struct daemon *d)
+{
+	struct settings *s = d->settings;
+	struct node_config config = {
+		.master = d->master_address,
+		.pool = {.path = d->pool, .size = s->segment, .mount = s->private_pool},
+		.name = s->name,
+		.listen_host = s->listen,
+		.announce_host = s->announce,
+		.transport = s->transport,
+		.stream_threshold = s->stream_threshold,
+		.timeout_ms = s->timeout_ms,
+		.watermark_high = s->watermark_high,
+		.watermark_low = s->watermark_low,
+		.immutable = s->immutable,
+		.metacache = !getenv("MC_DISABLE_METACACHE"),
+	};
+	struct node_events events = fs_node_events;
+
+	events.context = &d->fs;
+	if (!parse_ports(s->ports, &config.port_first, &config.port_last))
+		return MC_INVALID;
+	if (s->watermark_low > s->watermark_high) {
+		log_error("watermark_low is above watermark_high low=%u high=%u", s->watermark_low,
+			  s->watermark_high);
+		return MC_INVALID;
+	}
+	if (!s->pool && geteuid() == 0)
+		mkdir("/run/mooncake", 0700);
+	enum mc_status status = node_open(&config, &events, &d->fs.node);
+	if (status) {
+		log_error("the node can't start pool=%s master=%s status=\"%s\"", d->pool,
+			  d->master_address, mc_status_text(status));
+		return status;
+	}
+	status = node_wait_ready(d->fs.node, s->wait_ms);
+	if (status)
+		log_error("the master does not answer, is it running? address=%s waited_ms=%u",
+			  d->master_address, s->wait_ms);
+	return status;
+}
+
+static enum mc_status mount_session(struct daemon *d)
+{
+	struct fs *fs = &d->fs;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	bool failed = fuse_opt_add_arg(&args, "mooncakefs") ||
+		      fuse_opt_add_arg(&args, "-oallow_other,default_permissions,"
+					      "fsname=mooncakefs,subtype=mooncakefs");
+	if (fs->config.io_uring)
+		failed = failed || fuse_opt_add_arg(&args, "-oio_uring,io_uring_q_depth=32");
+	if (!failed)
+		fs->session = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), fs);
+	fuse_opt_free_args(&args);
+	if (!fs->session)
+		return MC_NO_MEMORY;
+	if (fuse_session_mount(fs->session, d->mountpoint) != 0) {
+		log_error("the kernel refuses the mount path=%s", d->mountpoint);
+		return MC_IO;
+	}
+	return MC_OK;
+}
+
+static void raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max =
+			limit.rlim_max < 1048576 ? 1048576 : limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+			getrlimit(RLIMIT_NOFILE, &limit);
+			limit.rlim_cur = limit.rlim_max;
+			setrlimit(RLIMIT_NOFILE, &limit);
+		}
+	}
+}
+
+/* Tell the parent of a daemon how the start went. */
+static void report(struct daemon *d, bool started)
+{
+	char answer = started ? 'y' : 'n';
+
+	if (d->report < 0)
+		return;
+	if (write(d->report, &answer, 1) != 1)
+		log_debug("nobody waits for the start to be reported");
+	close(d->report);
+	d->report = -1;
+	int null = open("/dev/null", O_RDWR);
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		if (null > STDERR_FILENO)
+			close(null);
+	}
+	if (!d->settings->log_file)
+		log_open("syslog");
+}
+
+static void *read_ahead_thread(void *context)
+{
+	mountpoint_read_ahead(context); /* touches the mount: not from the thread that serves it */
+	return NULL;
+}
+
+static int serve(struct daemon *d)
+{
+	struct fs *fs = &d->fs;
+	struct fuse_loop_config *loop = fuse_loop_cfg_create();
+	pthread_t thread;
+
+	signal_session = fs->session;
+	strcpy(signal_mountpoint, d->mountpoint);
+	pthread_create(&thread, NULL, signal_thread, &d->signals);
+	pthread_detach(thread);
+	if (pthread_create(&thread, NULL, read_ahead_thread, d->mountpoint) == 0)
+		pthread_detach(thread);
+	report(d, true);
+	log_info("mounted path=%s segment=%llu pool=\"%s\" at=%s", d->mountpoint,
+		 (unsigned long long)d->settings->segment, pool_kind(node_pool(fs->node)),
+		 pool_path(node_pool(fs->node)));
+	fuse_loop_cfg_set_clone_fd(loop, 0);
+	fuse_loop_cfg_set_max_threads(loop, 16);
+	int result = fuse_session_loop_mt(fs->session, loop);
+	fuse_loop_cfg_destroy(loop);
+	if (result < 0)
+		log_error("the kernel broke the connection error=\"%s\"", strerror(-result));
+	return result < 0 ? 1 : 0;
+}
+
+static int run(struct daemon *d)
+{
+	struct fs *fs = &d->fs;
+	int result = 1;
+
+	pthread_sigmask(SIG_BLOCK, &d->signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	raise_limits();
+	fs->passthrough_why = fs->io_uring_why = "not asked yet";
+	enum mc_status status = mountpoint_prepare(d->mountpoint);
+	bool destroy = !d->settings->pool;
+	if (!status)
+		status = notifier_start(fs);
+	if (!status)
+		status = start_master(d);
+	if (!status)
+		status = start_node(d);
+	if (!status)
+		status = mount_session(d);
+	if (!status) {
+		result = serve(d);
+		fuse_session_unmount(fs->session);
+		log_info("unmounted path=%s", d->mountpoint);
+	}
+	report(d, false);
+	if (fs->session)
+		fuse_session_destroy(fs->session);
+	node_close(fs->node, destroy);
+	notifier_stop(fs);
+	mc_master_stop(d->master);
+	return result;
+}
+
+/* Go to the background; the parent ends when the mount stands, or has failed. */
+static void detach(struct daemon *d)
+{
+	int fds[2];
+	char answer = 'n';
+
+	if (pipe2(fds, O_CLOEXEC) < 0) {
+		perror("mooncakefs: pipe");
+		exit(1);
+	}
+	pid_t child = fork();
+	if (child < 0) {
+		perror("mooncakefs: fork");
+		exit(1);
+	}
+	if (child > 0) {
+		close(fds[1]);
+		bool started = read(fds[0], &answer, 1) == 1 && answer == 'y';
+		exit(started ? 0 : 1);
+	}
+	close(fds[0]);
+	d->report = fds[1];
+	setsid();
+	if (chdir("/") < 0)
+		perror("mooncakefs: chdir /");
+}
+
+/* SOURCE MOUNTPOINT, or MOUNTPOINT alone; "mooncakefs#..." is fstab's old way to name us. */
+static const char *find_mountpoint(int left, char **argv)
+{
+	if (left == 1)
+		return argv[1];
+	return left == 2 ? argv[2] : NULL;
+}
+
+static int usage_error(const char *what)
+{
+	fprintf(stderr, "mooncakefs: %s\nTry mooncakefs --help.\n", what);
+	return 2;
+}
+
+static int start(struct settings *s, struct options *options, int left, char **argv)
+{
+	static struct daemon d;
+	const char *mountpoint = find_mountpoint(left, argv);
+
+	if (!mountpoint)
+		return usage_error(left == 0 ? "no mountpoint is given" : "too many arguments");
+	if (s->log_file && !log_open(s->log_file))
+		return usage_error("the log file can't be written");
+	log_set_level(s->debug && !options_given(options, "log_level") ? "debug" : s->log_level);
+	d.settings = s;
+	d.report = -1;
+	d.fs.config = (struct fs_config){s->passthrough, s->io_uring, s->cache_ms};
+	if (getenv("MC_DISABLE_METACACHE"))
+		d.fs.config.cache_ms = 0;
+	sigemptyset(&d.signals);
+	sigaddset(&d.signals, SIGINT);
+	sigaddset(&d.signals, SIGTERM);
+	sigaddset(&d.signals, SIGHUP);
+	if (!realpath(mountpoint, d.mountpoint))
+		snprintf(d.mountpoint, sizeof(d.mountpoint), "%s", mountpoint);
+	if (s->pool)
+		snprintf(d.pool, sizeof(d.pool), "%s", s->pool);
+	else
+		mountpoint_pool(d.mountpoint, d.pool, sizeof(d.pool));
+	if (!s->foreground)
+		detach(&d);
+	return run(&d);
+}
+
+int main(int argc, char **argv)
+{
+	struct settings settings;
+	struct options options;
+	int left;
+
+	options_init(&options, rows, &settings);
+	options.other = other_option;
+	if (options_parse(&options, argc, argv, &left))
+		return usage_error(options.error);
+	int result = 0;
+	if (settings.help)
+		print_help();
+	else if (settings.version)
+		printf("mooncakefs %s, libfuse %s\n", MOONCAKE_VERSION, fuse_pkgversion());
+	else
+		result = start(&settings, &options, left, argv);
+	options_fini(&options);
+	return result;
+}

@@ -1,0 +1,138 @@
+#include "fs/mountpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+
+#define READ_AHEAD_KB "4096"
+
+enum found { FOUND_NOTHING, FOUND_OURS, FOUND_OTHER };
+
+/* Undo the \ooo of mountinfo, in place. */
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (char *from = text; *from; to++) {
+		if (from[0] == '\\' && from[1] && from[2] && from[3]) {
+			*to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
+			from += 4;
+		} else {
+			*to = *from++;
+		}
+	}
+	*to = '\0';
+}
+
+/* Whether a daemon answers: attributes may be cached, an open directory is not. */
+static bool mount_dead(const char *path)
+{
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
+static enum found find_mount(const char *path)
+{
+	FILE *in = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t size = 0;
+	enum found found = FOUND_NOTHING;
+
+	while (in && getline(&line, &size, in) > 0) {
+		char *type = strstr(line, " - ");
+		char *at = line;
+		for (int field = 0; field < 4 && at; field++)
+			at = strchr(at + 1, ' ');
+		char *end = at ? strchr(at + 1, ' ') : NULL;
+		if (!type || !end)
+			continue;
+		bool ours = strncmp(type + 3, "fuse.mooncakefs ", 16) == 0;
+		*end = '\0';
+		unescape(at + 1);
+		if (strcmp(at + 1, path) == 0)
+			found = ours ? FOUND_OURS : FOUND_OTHER;
+	}
+	free(line);
+	if (in)
+		fclose(in);
+	return found;
+}
+
+enum mc_status mountpoint_prepare(const char *path)
+{
+	struct stat st;
+
+	bool ours = find_mount(path) == FOUND_OURS;
+	bool dead = ours && mount_dead(path);
+	if (!dead && stat(path, &st) == 0) {
+		if (!S_ISDIR(st.st_mode)) {
+			log_error("the mountpoint is not a directory path=%s", path);
+			return MC_NOT_DIRECTORY;
+		}
+		if (ours) {
+			log_error("mooncakefs is mounted here already, unmount it first path=%s",
+				  path);
+			return MC_BUSY;
+		}
+		return MC_OK;
+	}
+	if (dead) {
+		if (umount2(path, MNT_DETACH) == 0) {
+			log_warn("cleaned up the mount of a daemon that died path=%s", path);
+			return mountpoint_prepare(path);
+		}
+		log_error("a dead mount is here and can't be cleaned up, try umount -l path=%s",
+			  path);
+		return MC_BUSY;
+	}
+	log_error("the mountpoint can't be used path=%s error=\"%s\"", path, strerror(errno));
+	return mc_status_from_errno(errno);
+}
+
+void mountpoint_read_ahead(const char *path)
+{
+	FILE *in = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t size = 0;
+	char file[128] = "";
+
+	while (in && getline(&line, &size, in) > 0) {
+		unsigned major, minor;
+		char at[PATH_MAX];
+		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &major, &minor, at) != 3)
+			continue;
+		unescape(at);
+		if (strcmp(at, path) == 0)
+			snprintf(file, sizeof(file), "/sys/class/bdi/%u:%u/read_ahead_kb", major,
+				 minor);
+	}
+	free(line);
+	if (in)
+		fclose(in);
+	CLEANUP_FD int fd = file[0] ? open(file, O_WRONLY | O_CLOEXEC) : -1;
+	if (fd < 0 || write(fd, READ_AHEAD_KB, strlen(READ_AHEAD_KB)) < 0)
+		log_debug("the kernel's read-ahead stays as it is error=\"%s\"", strerror(errno));
+}
+
+void mountpoint_pool(const char *path, char *pool, size_t size)
+{
+	char name[200];
+	size_t length = 0;
+
+	for (; path[length] && length < sizeof(name) - 1; length++)
+		name[length] = path[length] == '/' ? '-' : path[length];
+	name[length] = '\0';
+	snprintf(pool, size, "%s/mooncake%s%s", geteuid() == 0 ? "/run" : "/dev/shm",
+		 geteuid() == 0 ? "/pool" : "", name);
+}

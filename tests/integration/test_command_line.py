@@ -1,0 +1,204 @@
+"""The command line: what it does, prints, and ends with."""
+
+import json
+import os
+
+from cluster import free_port
+from suite import content, get, on_cluster, put, same
+
+OK, NOT_FOUND, USAGE = 0, 1, 2
+
+
+def at(node, name):
+    return os.path.join(node.path, name)
+
+
+def run(cluster, master, *words, want=OK, **how):
+    done = cluster.cli(master, *words, **how)
+    assert done.returncode == want or (want is None and done.returncode > 0), \
+        f"mooncake {' '.join(words)}: {done.returncode}\n{done.stdout!r}\n{done.stderr!r}"
+    assert want == OK or done.stderr or done.stdout or words[0] == "exists", "it says nothing"
+    return done.stdout
+
+
+def parsed(text):
+    """A JSON document, or a list of one a line."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def everything_in(value):
+    """All keys and plain values of a JSON document."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from everything_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from everything_in(inner)
+    else:
+        yield value
+
+
+def three_objects(cluster):
+    master = cluster.master()
+    node = cluster.node(master)
+    os.mkdir(at(node, "d"))
+    for name in ("k1", "d/k2", "d/k3"):
+        put(at(node, name), content(name, 12_345))
+    return master, node
+
+
+@on_cluster()
+def status_tells_of_nodes_capacity_objects_and_what_is_on(cluster):
+    master, node = three_objects(cluster)
+    said = run(cluster, master, "status").decode()
+    for word in ("passthrough", "io_uring", "transport"):
+        assert word in said, f"{word} is not in\n{said}"
+    told = parsed(run(cluster, master, "status", "--json"))
+    words = set(map(str, everything_in(told)))
+    assert "passthrough" in words and "nodes" in words, told
+    assert "3" in words or 3 in list(everything_in(told)), f"no count of objects in {told}"
+
+
+@on_cluster(variants="one")
+def ls_lists_names_long_and_below(cluster):
+    master, _ = three_objects(cluster)
+    assert run(cluster, master, "ls").split() == [b"d/", b"k1"]
+    assert run(cluster, master, "ls", "d").split() == [b"k2", b"k3"]
+    assert b"12345" in run(cluster, master, "ls", "-l", "d")
+    below = run(cluster, master, "ls", "-R")
+    assert b"k1" in below and b"k2" in below and b"k3" in below
+    told = list(everything_in(parsed(run(cluster, master, "ls", "-R", "--json"))))
+    assert any(str(word).endswith("k3") for word in told) and 12_345 in told, told
+    run(cluster, master, "ls", "missing", want=NOT_FOUND)
+
+
+@on_cluster(variants="one")
+def stat_tells_size_version_and_replicas(cluster):
+    master, _ = three_objects(cluster)
+    assert b"12345" in run(cluster, master, "stat", "d/k2")
+    told = parsed(run(cluster, master, "stat", "--json", "d/k2"))
+    entry = told[0] if isinstance(told, list) else told
+    assert entry["size"] == 12_345 and "version" in entry, entry
+    run(cluster, master, "stat", "missing", want=NOT_FOUND)
+
+
+@on_cluster()
+def put_and_get_move_files_pipes_and_large_objects(cluster):
+    master, node = three_objects(cluster)
+    for number, size in enumerate((0, 1, 100_001, 9 << 20)):
+        data = content(number, size)
+        put(cluster.path("in"), data)
+        run(cluster, master, "put", cluster.path("in"), f"made/n{number}")
+        same(get(at(node, f"made/n{number}")), data, "put by the command line")
+        run(cluster, master, "get", f"made/n{number}", cluster.path("out"))
+        same(get(cluster.path("out")), data, "got by the command line")
+    assert run(cluster, master, "get", "k1", "-") == content("k1", 12_345)
+    run(cluster, master, "put", "-", "piped", stdin=b"through a pipe")
+    assert get(at(node, "piped")) == b"through a pipe"
+
+
+@on_cluster(variants="one")
+def put_and_get_that_cannot_be_done_say_so_and_leave_nothing(cluster):
+    master, node = three_objects(cluster)
+    run(cluster, master, "put", cluster.path("missing"), "k9", want=None)
+    assert not os.path.exists(at(node, "k9"))
+    run(cluster, master, "get", "missing", cluster.path("out"), want=NOT_FOUND)
+    assert not os.path.exists(cluster.path("out"))
+    run(cluster, master, "get", "k1", cluster.path("no/such/directory"), want=None)
+    put(cluster.path("in"), b"x")
+    run(cluster, master, "put", cluster.path("in"), "x" * 256, want=None)
+    run(cluster, master, "put", cluster.path("in"), "k1/below", want=None)
+
+
+@on_cluster(variants="one")
+def exists_answers_by_its_exit_code(cluster):
+    master, _ = three_objects(cluster)
+    run(cluster, master, "exists", "k1")
+    run(cluster, master, "exists", "missing", want=NOT_FOUND)
+    told = cluster.cli(master, "exists", "--json", "k1")
+    assert told.returncode == OK and True in list(everything_in(parsed(told.stdout)))
+
+
+@on_cluster(variants="one")
+def rm_removes_and_says_what_was_missing(cluster):
+    master, node = three_objects(cluster)
+    run(cluster, master, "rm", "k1", "d/k2")
+    run(cluster, master, "exists", "k1", want=NOT_FOUND)
+    run(cluster, master, "exists", "d/k2", want=NOT_FOUND)
+    run(cluster, master, "rm", "k1", want=NOT_FOUND)
+    run(cluster, master, "exists", "d/k3")
+    parsed(run(cluster, master, "rm", "--json", "d/k3"))
+
+
+@on_cluster(variants="one")
+def locate_names_every_node_that_holds_a_copy(cluster):
+    master, node = three_objects(cluster)
+    second = cluster.node(master, "b")
+    one = parsed(run(cluster, master, "locate", "--json", "k1"))
+    get(at(second, "k1"))
+    two = parsed(run(cluster, master, "locate", "--json", "k1"))
+    assert len(list(everything_in(two))) > len(list(everything_in(one))), (one, two)
+    assert run(cluster, master, "locate", "k1").strip()
+    run(cluster, master, "locate", "missing", want=NOT_FOUND)
+
+
+@on_cluster(variants="one")
+def stats_prints_counters_as_text_and_json(cluster):
+    master, _ = three_objects(cluster)
+    lines = run(cluster, master, "stats").decode().splitlines()
+    assert any(len(line.split()) == 2 and line.split()[1].isdigit() for line in lines), lines
+    numbers = [v for v in everything_in(parsed(run(cluster, master, "stats", "--json")))
+               if isinstance(v, int)]
+    assert numbers
+
+
+@on_cluster(variants="one")
+def wrong_words_end_with_the_usage_code(cluster):
+    master = cluster.master()
+    for words in ([], ["nonsense"], ["stat"], ["get"], ["put", "one"], ["ls", "--nonsense"]):
+        done = cluster.cli(master, *words)
+        assert done.returncode == USAGE, f"{words}: {done.returncode}"
+        assert done.stderr or done.stdout
+
+
+@on_cluster(variants="one")
+def an_unreachable_master_is_told_in_time(cluster):
+    port = free_port()
+    for words in (["status"], ["ls"], ["get", "k", "-"], ["exists", "k"]):
+        done = cluster.cli(port, *words, timeout_s=20)
+        assert done.returncode not in (OK, NOT_FOUND, USAGE), f"{words}: {done.returncode}"
+        assert str(port).encode() in done.stderr, done.stderr
+
+
+@on_cluster(variants="one")
+def odd_names_go_through_the_command_line_byte_for_byte(cluster):
+    master = cluster.master()
+    node = cluster.node(master)
+    for name in ("a b", "-leading", "new\nline", "%2F", "é", "quote\"'", "x" * 255):
+        put(cluster.path("in"), name.encode())
+        run(cluster, master, "put", "--", cluster.path("in"), name)
+        assert get(at(node, name)) == name.encode(), name
+        run(cluster, master, "exists", "--", name)
+    told = [str(w) for w in everything_in(parsed(run(cluster, master, "ls", "--json")))]
+    for name in ("a b", "new\nline", "quote\"'"):
+        assert name in told, name
+
+
+@on_cluster(variants="one")
+def no_progress_is_drawn_into_a_pipe(cluster):
+    master = cluster.master()
+    cluster.node(master)
+    put(cluster.path("in"), content(1, 8 << 20))
+    done = cluster.cli(master, "put", cluster.path("in"), "k")
+    assert done.returncode == OK and b"\r" not in done.stdout + done.stderr
+
+
+@on_cluster(variants="one")
+def the_mount_and_the_command_line_tell_the_same_counters(cluster):
+    master, node = three_objects(cluster)
+    told = node.counters()
+    assert told["rpc_total"] >= 3 and "bytes_copied" in told, sorted(told)

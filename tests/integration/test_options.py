@@ -1,0 +1,265 @@
+"""What wrong options and wrong mountpoints get, and every way to start."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import syscalls
+from cluster import (kill_recorded, mounted, mounts, processes_with, record, wait_until)
+from suite import get, on_cluster, put, skip
+
+START_S = 20
+
+
+def start(argv, timeout_s=START_S, **how):
+    """Run a program that should end by itself: (status, everything it said)."""
+    done = subprocess.run(argv, capture_output=True, timeout=timeout_s, check=False,
+                          preexec_fn=syscalls.die_with_parent, stdin=subprocess.DEVNULL, **how)
+    return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+def refused(cluster, mountpoint, options, *words):
+    """mooncakefs must end with an error that names each of WORDS, mounting nothing."""
+    before = [point for point, _ in mounts()].count(mountpoint)
+    status, said = start(cluster.programs.node(mountpoint, options))
+    assert status not in (0, None) and status > 0, f"status {status}: {said}"
+    for word in words:
+        assert word in said, f"{word!r} is not in: {said}"
+    after = [point for point, _ in mounts()].count(mountpoint)
+    assert after == before, "it is mounted all the same"
+    return said
+
+
+def prepared(cluster):
+    return cluster.directory("mountpoint"), cluster.node_options(None, "a", {})
+
+
+@on_cluster(variants="one")
+def an_unknown_option_is_named_and_refused(cluster):
+    mountpoint, options = prepared(cluster)
+    refused(cluster, mountpoint, {**options, "nonsense": "1"}, "nonsense")
+    refused(cluster, mountpoint, {**options, "segmnt": "1g"}, "segmnt")
+
+
+@on_cluster(variants="one")
+def a_bad_value_is_named_and_refused(cluster):
+    mountpoint, options = prepared(cluster)
+    for name, value in (("segment", "abc"), ("segment", "-5"), ("segment", "12q"),
+                        ("segment", "99999999999999999999g"), ("segment", ""),
+                        ("passthrough", "maybe"), ("io_uring", "2x"),
+                        ("transport", "pigeon"), ("master", "no-port"),
+                        ("master", "127.0.0.1:99999"), ("master", "127.0.0.1:abc")):
+        refused(cluster, mountpoint, {**options, name: value}, name)
+
+
+@on_cluster(variants="one")
+def an_unknown_flag_and_too_few_or_many_words_are_refused(cluster):
+    program = cluster.programs.path("mooncakefs")
+    own = [cluster.directory(name) for name in ("one", "two", "three")]
+    for words in (["--nonsense"], [], own):
+        status, said = start([program, *words])
+        assert status > 0 and said, f"{words}: status {status}"
+    status, said = start([cluster.programs.path("mooncake-master"), "--nonsense"])
+    assert status > 0 and "nonsense" in said
+
+
+@on_cluster(variants="one")
+def help_and_version_are_told_with_success(cluster):
+    for name in ("mooncakefs", "mooncake-master", "mooncake"):
+        status, said = start([cluster.programs.path(name), "--help"])
+        assert status == 0 and name in said, name
+        status, said = start([cluster.programs.path(name), "--version"])
+        assert status == 0 and any(c.isdigit() for c in said), name
+    _, said = start([cluster.programs.path("mooncakefs"), "--help"])
+    for option in ("segment", "master", "passthrough", "io_uring", "transport", "pool",
+                   "immutable"):
+        assert option in said, option
+
+
+@on_cluster(variants="one")
+def a_missing_mountpoint_is_named_and_refused(cluster):
+    _, options = prepared(cluster)
+    missing = cluster.path("missing")
+    refused(cluster, missing, options, missing)
+
+
+@on_cluster(variants="one")
+def a_mountpoint_that_is_a_file_is_named_and_refused(cluster):
+    _, options = prepared(cluster)
+    put(cluster.path("file"), b"x")
+    refused(cluster, cluster.path("file"), options, cluster.path("file"))
+    assert get(cluster.path("file")) == b"x"
+
+
+@on_cluster(variants="one")
+def a_mountpoint_that_is_not_empty_is_covered_and_uncovered(cluster):
+    put(os.path.join(cluster.directory("a"), "below"), b"hidden")
+    node = cluster.node()
+    assert os.listdir(node.path) == []
+    put(os.path.join(node.path, "k"), b"x")
+    assert node.stop() == 0
+    assert os.listdir(node.path) == ["below"]
+
+
+@on_cluster(variants="one")
+def a_mountpoint_with_a_living_mount_is_refused_and_left_alone(cluster):
+    node = cluster.node()
+    put(os.path.join(node.path, "k"), b"x")
+    options = cluster.node_options(None, "second", {})
+    refused(cluster, node.path, options, node.path)
+    assert get(os.path.join(node.path, "k")) == b"x"
+    assert [point for point, _ in mounts()].count(node.path) == 1
+
+
+@on_cluster(variants="one")
+def a_pool_used_by_a_living_node_is_refused(cluster):
+    node = cluster.node()
+    put(os.path.join(node.path, "k"), b"x")
+    options = {**cluster.node_options(None, "b", {}), "pool": node.options["pool"]}
+    refused(cluster, cluster.directory("b"), options, "pool")
+    assert get(os.path.join(node.path, "k")) == b"x"
+
+
+@on_cluster()
+def a_start_on_a_mountpoint_left_dead_cleans_it_up(cluster):
+    node = cluster.node()
+    node.kill()
+    assert mounted(node.path)
+    for _ in range(3):
+        node = cluster.again(node)
+        assert [point for point, _ in mounts()].count(node.path) == 1
+        node.kill()
+    node = cluster.again(node)
+    assert node.stop() == 0 and mounted(node.path) is None
+
+
+@on_cluster(variants="one")
+def an_unreachable_master_is_told_and_the_start_ends_or_can_be_ended(cluster):
+    from cluster import free_port
+    node = cluster.node(free_port(), "a", ready=False)
+    wait_until(lambda: "master" in node.log().split("\n", 1)[1] or not node.alive(), START_S,
+               "the log tells of the master")
+    time.sleep(0.5)
+    if not node.alive():
+        assert node.wait() > 0
+        assert "master" in node.log().split("\n", 1)[1]
+        return
+    status = node.stop()
+    assert status is not None and mounted(node.path) is None, status
+
+
+@on_cluster(variants="one")
+def a_node_started_before_its_master_works_or_says_why_not(cluster):
+    from cluster import free_port
+    port = free_port()
+    node = cluster.node(port, "a", ready=False)
+    time.sleep(0.5)
+    cluster.master(port=port)
+    if node.alive():
+        node.wait_ready()
+        put(os.path.join(node.path, "k"), b"x")
+        assert get(os.path.join(node.path, "k")) == b"x"
+    else:
+        assert "master" in node.log().split("\n", 1)[1]
+
+
+def daemon_of(cluster, mountpoint):
+    """The process that serves MOUNTPOINT; recorded, so that it is ended."""
+    found = [pid for pid in processes_with(mountpoint) if pid != os.getpid()]
+    for pid in found:
+        record(cluster.home, pid)
+    return found
+
+
+@on_cluster()
+def a_daemon_goes_to_the_background_once_it_is_mounted(cluster):
+    mountpoint, options = prepared(cluster)
+    argv = cluster.programs.node(mountpoint, options, foreground=False)
+    status, said = start(argv)
+    daemons = daemon_of(cluster, mountpoint)
+    assert status == 0, said
+    assert (mounted(mountpoint) or "").startswith("fuse"), "not mounted when the start returned"
+    assert len(daemons) == 1, daemons
+    put(os.path.join(mountpoint, "k"), b"x")
+    assert os.readlink(f"/proc/{daemons[0]}/cwd") == "/"
+    os.kill(daemons[0], 15)
+    wait_until(lambda: mounted(mountpoint) is None, 15, "it unmounts")
+    wait_until(lambda: not daemon_of(cluster, mountpoint), 15, "it ends")
+
+
+@on_cluster(variants="one")
+def a_daemon_that_cannot_mount_fails_before_it_goes_to_the_background(cluster):
+    _, options = prepared(cluster)
+    argv = cluster.programs.node(cluster.path("missing"), options, foreground=False)
+    status, said = start(argv)
+    assert status > 0 and "missing" in said, (status, said)
+    assert not daemon_of(cluster, cluster.path("missing"))
+
+
+@on_cluster(variants="one")
+def the_call_of_a_mount_helper_is_understood(cluster):
+    """mount.fuse runs `mooncakefs SOURCE MOUNTPOINT -o OPTIONS`."""
+    mountpoint, options = prepared(cluster)
+    given = ",".join(["rw,nosuid,nodev,noatime,_netdev,nofail"] +
+                     [f"{k}={v}" for k, v in options.items()])
+    argv = [cluster.programs.path("mooncakefs"), "kv", mountpoint, "-o", given]
+    status, said = start(argv)
+    daemon_of(cluster, mountpoint)
+    assert status == 0 and mounted(mountpoint), said
+    put(os.path.join(mountpoint, "k"), b"x")
+    kill_recorded(cluster.home)
+
+
+@on_cluster(variants="one", needs=("root",))
+def mount_of_type_fuse_mooncakefs_works_as_in_fstab(cluster):
+    helper = shutil.which("mount.fuse", path="/sbin:/usr/sbin") or \
+        shutil.which("mount.fuse3", path="/sbin:/usr/sbin")
+    deps = os.path.join(cluster.programs.directory, "..", "deps", "sbin", "mount.fuse3")
+    mountpoint, options = prepared(cluster)
+    given = ",".join(f"{k}={v}" for k, v in options.items())
+    paths = {"PATH": cluster.programs.directory + ":" + os.environ["PATH"]}
+    if helper:
+        argv = ["mount", "-t", "fuse.mooncakefs", "mooncakefs#kv", mountpoint, "-o", given]
+    elif os.access(deps, os.X_OK):
+        argv = [deps, "mooncakefs#kv", mountpoint, "-o", given]
+    else:
+        skip("needs mount.fuse or mount.fuse3")
+    status, said = start(argv, env={**os.environ, **paths})
+    daemon_of(cluster, mountpoint)
+    assert status == 0 and mounted(mountpoint) == "fuse.mooncakefs", said
+    put(os.path.join(mountpoint, "k"), b"x")
+    assert get(os.path.join(mountpoint, "k")) == b"x"
+    subprocess.run(["umount", mountpoint], check=True, timeout=15)
+    wait_until(lambda: not daemon_of(cluster, mountpoint), 15, "the daemon ends")
+
+
+@on_cluster()
+def the_mount_says_its_type_and_that_all_may_use_it(cluster):
+    node = cluster.node()
+    assert mounted(node.path) == "fuse.mooncakefs"
+    with open("/proc/self/mountinfo") as info:
+        line = next(line for line in info if f" {node.path} " in line)
+    assert "allow_other" in line and "default_permissions" in line, line
+
+
+@on_cluster(variants="one", needs=("root",))
+def a_node_of_an_ordinary_user_tells_what_it_lacks_or_works(cluster):
+    from suite import as_user
+    mountpoint, options = prepared(cluster)
+    for path in (mountpoint, options["pool"]):
+        os.chown(path, 4321, 4321)
+    argv = cluster.programs.node(mountpoint, options)
+
+    def run():
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, preexec_fn=syscalls.die_with_parent)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and process.poll() is None and not mounted(mountpoint):
+            time.sleep(0.05)
+        if process.poll() is None:
+            process.terminate()
+        said = process.communicate(timeout=15)[0]
+        return process.returncode, said.decode("utf-8", "replace")
+    status, said = as_user(4321, 4321, run)
+    assert status == 0 or (status > 0 and said.strip()), (status, said)

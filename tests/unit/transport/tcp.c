@@ -1,0 +1,261 @@
+/* The TCP puller against owners that lie: each row is one lie, on one connection after another. */
+#include <check.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/crc32c.h"
+#include "engine/base/log.h"
+#include "engine/base/net.h"
+#include "engine/rpc/wire.h"
+#include "engine/transport/transport.h"
+
+#define ID	   5u
+#define SIZE	   3000u
+#define FIXED_SIZE (MC_ATTR_WIRE_SIZE + 16u)
+
+enum lie {
+	LIE_NONE,
+	LIE_CRC_ONCE,
+	LIE_CRC_ALWAYS,
+	LIE_ID,
+	LIE_VERSION,
+	LIE_OFFSET,
+	LIE_LENGTH,
+	LIE_BODY_SIZE,
+	LIE_SHORT_BODY,
+	LIE_HUGE_OBJECT,
+	LIE_REQUEST_ID,
+	LIE_VERB,
+	LIE_MAGIC,
+	LIE_KIND,
+	LIE_OVERSIZED,
+	LIE_CUT_HEAD,
+	LIE_CUT_BYTES,
+	LIE_NOTHING,
+	LIE_REFUSAL_WITH_BODY,
+	LIE_UNKNOWN_STATUS,
+};
+
+static const struct {
+	enum lie lie;
+	enum mc_status expected;
+} rows[] = {
+	{LIE_NONE, MC_OK},
+	{LIE_CRC_ONCE, MC_OK},
+	{LIE_CRC_ALWAYS, MC_IO},
+	{LIE_ID, MC_PROTOCOL},
+	{LIE_VERSION, MC_PROTOCOL},
+	{LIE_OFFSET, MC_PROTOCOL},
+	{LIE_LENGTH, MC_PROTOCOL},
+	{LIE_BODY_SIZE, MC_PROTOCOL},
+	{LIE_SHORT_BODY, MC_PROTOCOL},
+	{LIE_HUGE_OBJECT, MC_PROTOCOL},
+	{LIE_REQUEST_ID, MC_PROTOCOL},
+	{LIE_VERB, MC_PROTOCOL},
+	{LIE_MAGIC, MC_PROTOCOL},
+	{LIE_KIND, MC_PROTOCOL},
+	{LIE_OVERSIZED, MC_PROTOCOL},
+	{LIE_CUT_HEAD, MC_UNREACHABLE},
+	{LIE_CUT_BYTES, MC_UNREACHABLE},
+	{LIE_NOTHING, MC_TIMEOUT},
+	{LIE_REFUSAL_WITH_BODY, MC_NOT_FOUND},
+	{LIE_UNKNOWN_STATUS, MC_PROTOCOL},
+};
+
+struct liar {
+	int listen_fd;
+	enum lie lie;
+	int replies;
+	pthread_t thread;
+};
+
+static size_t make_reply(struct liar *liar, uint64_t request_id, uint8_t *bytes)
+{
+	enum lie lie = liar->lie;
+	struct frame frame = {.kind = lie == LIE_KIND ? MC_FRAME_PUSH : MC_FRAME_REPLY,
+			      .verb = lie == LIE_VERB ? MC_VERB_LOOKUP : MC_VERB_PULL,
+			      .size = FIXED_SIZE + SIZE,
+			      .request_id = request_id + (lie == LIE_REQUEST_ID)};
+	struct mc_attr attr = {.id = ID + (lie == LIE_ID),
+			       .version = 7 + (lie == LIE_VERSION),
+			       .size = lie == LIE_HUGE_OBJECT ? UINT64_MAX : SIZE,
+			       .mode = S_IFREG};
+	uint8_t *data = bytes + MC_FRAME_HEADER_SIZE + FIXED_SIZE;
+	struct writer w;
+
+	memset(data, 'd', SIZE);
+	uint32_t crc = crc32c(0, data, SIZE);
+	if (lie == LIE_CRC_ALWAYS || (lie == LIE_CRC_ONCE && liar->replies == 0))
+		data[1000] ^= 1;
+	if (lie == LIE_BODY_SIZE)
+		frame.size++;
+	if (lie == LIE_SHORT_BODY)
+		frame.size = 10;
+	if (lie == LIE_OVERSIZED)
+		frame.size = MC_BODY_SIZE_MAX + 1;
+	if (lie == LIE_REFUSAL_WITH_BODY) {
+		frame.size = 500;
+		frame.status = MC_NOT_FOUND;
+	}
+	if (lie == LIE_UNKNOWN_STATUS) {
+		frame.size = 0;
+		frame.status = (enum mc_status)12345;
+	}
+	frame_encode(bytes, &frame);
+	if (lie == LIE_MAGIC)
+		bytes[0] ^= 0xff;
+	writer_init_fixed(&w, bytes + MC_FRAME_HEADER_SIZE, FIXED_SIZE);
+	put_attr(&w, &attr);
+	put_u64(&w, lie == LIE_OFFSET);
+	put_u32(&w, SIZE - (lie == LIE_LENGTH));
+	put_u32(&w, crc);
+	liar->replies++;
+	if (lie == LIE_CUT_HEAD)
+		return 60;
+	if (lie == LIE_CUT_BYTES)
+		return MC_FRAME_HEADER_SIZE + FIXED_SIZE + SIZE / 2;
+	if (lie == LIE_NOTHING)
+		return 0;
+	return MC_FRAME_HEADER_SIZE + frame.size;
+}
+
+static void serve(struct liar *liar, int fd)
+{
+	static uint8_t bytes[MC_BODY_SIZE_MAX];
+	uint8_t request[MC_FRAME_HEADER_SIZE + 32];
+	struct frame frame;
+
+	while (recv(fd, request, sizeof(request), MSG_WAITALL) == sizeof(request)) {
+		ck_assert_int_eq(frame_decode(request, &frame), MC_OK);
+		size_t size = make_reply(liar, frame.request_id, bytes);
+		if (size > MC_FRAME_HEADER_SIZE + FIXED_SIZE + SIZE + 1)
+			size = MC_FRAME_HEADER_SIZE;
+		if (send(fd, bytes, size, MSG_NOSIGNAL) < 0)
+			return;
+		if (liar->lie == LIE_CUT_HEAD || liar->lie == LIE_CUT_BYTES)
+			return;
+	}
+}
+
+static void *lie(void *argument)
+{
+	struct liar *liar = argument;
+	int fd;
+
+	while ((fd = accept(liar->listen_fd, NULL, NULL)) >= 0) {
+		serve(liar, fd);
+		close(fd);
+	}
+	return NULL;
+}
+
+struct getting {
+	struct transport_pull pull;
+	uint8_t memory[SIZE];
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool ended;
+	enum mc_status status;
+};
+
+static enum mc_status get_begin(struct transport_pull *pull, const struct mc_attr *attr,
+				void **memory)
+{
+	ck_assert_uint_eq(attr->size, SIZE);
+	*memory = container_of(pull, struct getting, pull)->memory;
+	return MC_OK;
+}
+
+static void get_done(struct transport_pull *pull, enum mc_status status)
+{
+	struct getting *getting = container_of(pull, struct getting, pull);
+
+	WITH_LOCK(&getting->lock);
+	getting->ended = true;
+	getting->status = status;
+	pthread_cond_signal(&getting->changed);
+}
+
+static enum mc_status none_hold(void *context, uint64_t id, uint64_t version,
+				struct source_hold *hold)
+{
+	(void)context, (void)id, (void)version, (void)hold;
+	return MC_NOT_FOUND;
+}
+
+static void none_release(void *context, struct source_hold *hold)
+{
+	(void)context, (void)hold;
+}
+
+START_TEST(a_lie_costs_the_pull_and_nothing_else)
+{
+	static const struct transport_sink sink = {.begin = get_begin, .done = get_done};
+	static const struct transport_source source = {.hold = none_hold, .release = none_release};
+	struct transport_config config = {.listen_host = "127.0.0.1", .source = &source};
+	struct getting getting = {
+		.pull = {.sink = &sink, .id = ID, .version = 7, .step_ms = 300},
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER,
+	};
+	struct liar liar = {.lie = rows[_i].lie};
+	struct transport_counters counters;
+	struct net_address address;
+	struct transport *transport;
+	char text[NET_TEXT_SIZE], endpoint[MC_ENDPOINT_SIZE];
+
+	ck_assert_int_eq(net_parse("127.0.0.1:0", &address), MC_OK);
+	liar.listen_fd = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(bind(liar.listen_fd, (struct sockaddr *)&address.storage, address.size),
+			 0);
+	ck_assert_int_eq(listen(liar.listen_fd, 8), 0);
+	ck_assert_int_eq(net_bound(liar.listen_fd, &address), MC_OK);
+	net_format(&address, text);
+	snprintf(endpoint, sizeof(endpoint), "tcp:%s", text);
+	ck_assert_int_eq(pthread_create(&liar.thread, NULL, lie, &liar), 0);
+	ck_assert_int_eq(transport_tcp_ops.open(&config, &transport), MC_OK);
+
+	transport_tcp_ops.pull(transport, endpoint, &getting.pull);
+	pthread_mutex_lock(&getting.lock);
+	while (!getting.ended)
+		pthread_cond_wait(&getting.changed, &getting.lock);
+	pthread_mutex_unlock(&getting.lock);
+
+	ck_assert_int_eq(getting.status, rows[_i].expected);
+	transport_tcp_ops.counters(transport, &counters);
+	if (getting.status == MC_OK) {
+		for (size_t i = 0; i < SIZE; i++)
+			ck_assert_int_eq(getting.memory[i], 'd');
+	}
+	ck_assert_uint_eq(counters.checksum_errors, liar.lie == LIE_CRC_ONCE	 ? 1
+						    : liar.lie == LIE_CRC_ALWAYS ? 2
+										 : 0);
+	transport_tcp_ops.close(transport);
+	shutdown(liar.listen_fd, SHUT_RDWR);
+	pthread_join(liar.thread, NULL);
+	close(liar.listen_fd);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("tcp");
+	TCase *tc = tcase_create("lies");
+
+	log_set_level("error");
+	tcase_set_timeout(tc, 20);
+	tcase_add_loop_test(tc, a_lie_costs_the_pull_and_nothing_else, 0, ARRAY_SIZE(rows));
+	suite_add_tcase(s, tc);
+	SRunner *runner = srunner_create(s);
+	srunner_run_all(runner, CK_NORMAL);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+"""Put and get through Mooncake's own store, for `mooncake-bench peer`.
+
+Needs Python 3.10 or newer and one wheel:
+
+    python3 -m venv DIR && DIR/bin/pip install mooncake-transfer-engine-non-cuda
+    DIR/bin/python tools/bench/mooncake_store.py
+
+The wheel brings glog, gflags, jsoncpp, yaml-cpp, liburing, xxhash and zstd
+along (0.3.13); from Debian 12 it takes libcurl4, libibverbs1, libnuma1 and
+libstdc++6, as `ldd` says of store.so, engine.so and mooncake_master.
+
+It starts mooncake_master, a node process that lends memory (the store's
+segment) and works itself as a client that lends none, so every byte crosses
+TCP between two processes of this machine.  Objects go from and to registered
+memory (put_from, get_into), the store's fastest path.
+
+Alone it runs all sizes and prints one JSON object a line.  With --serve it
+takes commands on standard input, so that another program can take turns:
+
+    put SIZE COUNT      ->  {"op": "put", "size": SIZE, "us": [COUNT times]}
+    get SIZE COUNT      ->  {"op": "get", "size": SIZE, "us": [COUNT times]}
+    quit
+"""
+
+import argparse
+import ctypes
+import json
+import mmap
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+SEGMENT_SIZE = 1 << 30
+LOCAL_BUFFER_SIZE = 64 << 20
+OBJECT_SIZE_MAX = 64 << 20
+START_TIMEOUT_S = 30
+SIZES = (4 << 10, 128 << 10, 1 << 20, 4 << 20, 16 << 20)
+ROUND_COUNT = 7
+OBJECT_COUNT = 8
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def die_with_parent():
+    """Ask the kernel to end this child when its parent ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def connect(master, segment_size):
+    from mooncake.store import MooncakeDistributedStore
+
+    store = MooncakeDistributedStore()
+    code = store.setup(
+        "127.0.0.1", "P2PHANDSHAKE", segment_size, LOCAL_BUFFER_SIZE, "tcp", "", master
+    )
+    if code != 0:
+        raise SystemExit(f"mooncake_store: setup failed with {code}")
+    return store
+
+
+def serve_segment(master):
+    """Lend memory until standard input ends."""
+    store = connect(master, SEGMENT_SIZE)
+    print("ready", flush=True)
+    sys.stdin.read()
+    store.close()
+
+
+def wait_port(port, process):
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit(f"mooncake_store: master ended with {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit("mooncake_store: master does not listen")
+
+
+class Peer:
+    """A master, a node and a client, with the objects of one round."""
+
+    def __init__(self):
+        self.children = []
+        self.serial = 0
+        port = free_port()
+        master = self.start_master(port)
+        self.node = subprocess.Popen(
+            [sys.executable, os.path.abspath(__file__), "--node", master],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sys.stderr,
+            text=True,
+            preexec_fn=die_with_parent,
+        )
+        self.children.append(self.node)
+        if not self.wait_ready():
+            raise SystemExit("mooncake_store: the node did not start")
+        self.store = connect(master, 0)
+        self.memory = mmap.mmap(-1, 2 * OBJECT_SIZE_MAX)
+        self.source = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self.target = self.source + OBJECT_SIZE_MAX
+        ctypes.memset(self.source, 0x5A, OBJECT_SIZE_MAX)
+        ctypes.memset(self.target, 0, OBJECT_SIZE_MAX)
+        code = self.store.register_buffer(self.source, 2 * OBJECT_SIZE_MAX)
+        if code != 0:
+            raise SystemExit(f"mooncake_store: register_buffer failed with {code}")
+
+    def start_master(self, port):
+        beside = os.path.join(os.path.dirname(sys.executable), "mooncake_master")
+        program = beside if os.path.exists(beside) else shutil.which("mooncake_master")
+        if not program:
+            raise SystemExit("mooncake_store: no mooncake_master beside this python")
+        process = subprocess.Popen(
+            [
+                program,
+                f"--rpc_port={port}",
+                "--rpc_address=127.0.0.1",
+                f"--metrics_port={free_port()}",
+                "--enable_metric_reporting=false",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+        )
+        self.children.append(process)
+        wait_port(port, process)
+        return f"127.0.0.1:{port}"
+
+    def wait_ready(self):
+        """The library logs to standard output too: skip until the node's own word."""
+        return any(line.strip() == "ready" for line in self.node.stdout)
+
+    def names(self, count):
+        first = self.serial
+        self.serial += count
+        return [f"bench-{number}" for number in range(first, first + count)]
+
+    def remove(self, keys):
+        for key in keys:
+            self.store.remove(key, True)
+
+    def put(self, size, count):
+        keys, times = self.names(count), []
+        for key in keys:
+            start = time.perf_counter_ns()
+            code = self.store.put_from(key, self.source, size)
+            times.append((time.perf_counter_ns() - start) / 1000)
+            if code != 0:
+                raise SystemExit(f"mooncake_store: put_from failed with {code}")
+        self.remove(keys)
+        return times
+
+    def get(self, size, count):
+        keys, times = self.names(count), []
+        for key in keys:
+            if self.store.put_from(key, self.source, size) != 0:
+                raise SystemExit("mooncake_store: put_from failed")
+        for key in keys:
+            ctypes.memset(self.target, 0, 1)
+            start = time.perf_counter_ns()
+            code = self.store.get_into(key, self.target, size)
+            times.append((time.perf_counter_ns() - start) / 1000)
+            if code != size or self.memory[OBJECT_SIZE_MAX] != 0x5A:
+                raise SystemExit(f"mooncake_store: get_into failed with {code}")
+        self.remove(keys)
+        return times
+
+    def run(self, op, size, count):
+        if op not in ("put", "get") or not 0 < size <= OBJECT_SIZE_MAX or count < 1:
+            raise SystemExit("mooncake_store: bad command")
+        return self.put(size, count) if op == "put" else self.get(size, count)
+
+    def close(self):
+        if hasattr(self, "store"):
+            self.store.close()
+        for child in reversed(self.children):
+            if child.stdin:
+                child.stdin.close()
+            else:
+                child.terminate()
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def take_turns(peer, out):
+    print(json.dumps({"ready": True}), file=out, flush=True)
+    for line in sys.stdin:
+        words = line.split()
+        if not words or words[0] == "quit":
+            break
+        op, size, count = words[0], int(words[1]), int(words[2])
+        times = peer.run(op, size, count)
+        print(json.dumps({"op": op, "size": size, "us": times}), file=out, flush=True)
+
+
+def run_alone(peer, out):
+    for op in ("put", "get"):
+        for size in SIZES:
+            times = []
+            peer.run(op, size, OBJECT_COUNT)
+            for _ in range(ROUND_COUNT):
+                times += peer.run(op, size, OBJECT_COUNT)
+            row = {
+                "bench": "mooncake",
+                "op": op,
+                "size": size,
+                "threads": 1,
+                "value": round(statistics.median(times), 2),
+                "unit": "us",
+                "reference": None,
+                "reference_value": None,
+                "ratio": None,
+            }
+            print(json.dumps(row, separators=(",", ":")), file=out, flush=True)
+
+
+def own_output():
+    """Keep standard output for our lines; what the library prints goes to standard error."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--serve", action="store_true", help="take commands on standard input")
+    parser.add_argument("--node", metavar="MASTER", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    os.environ.setdefault("MC_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    if options.node:
+        serve_segment(options.node)
+        return
+    out = own_output()
+    peer = None
+    try:
+        peer = Peer()
+        take_turns(peer, out) if options.serve else run_alone(peer, out)
+    finally:
+        if peer:
+            peer.close()
+
+
+if __name__ == "__main__":
+    main()

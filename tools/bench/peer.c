@@ -1,0 +1,258 @@
+/*
+ * tools/bench/peer.c -- the same put and get through Mooncake's own store
+ *
+ * tools/bench/mooncake_store.py holds the other store's processes and takes
+ * commands; it has its turn after each round of ours, with as many objects of
+ * the same size.  Both sides move their bytes over TCP between two processes
+ * where there is something to move.
+ */
+#include <cjson/cJSON.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+#include "tools/bench/cluster.h"
+#include "tools/bench/run.h"
+#include "tools/bench/workload.h"
+
+#define KIB	    ((uint64_t)1 << 10)
+#define WHEEL	    "mooncake-transfer-engine-non-cuda"
+#define SCRIPT_PATH "../../tools/bench/mooncake_store.py"
+
+struct peer {
+	struct run *run;
+	struct cluster cluster;
+	char put_at[PATH_MAX];
+	char get_at[PATH_MAX];
+	struct child child;
+	FILE *to, *from;
+	/* Of the measurement that is going on. */
+	const char *op;
+	uint64_t size;
+	struct sample theirs;
+	bool failed;
+};
+
+/* What is compared: ours on one node or from the other, and what the store calls it. */
+static const struct contest {
+	enum operation op;
+	uint64_t size;
+	bool remote;
+	const char *peer_op;
+} contests[] = {
+	{OP_PUT, 1024 * KIB, false, "put"},
+	{OP_GET_MMAP, 1024 * KIB, false, "get"},
+	{OP_GET_READ, 4096 * KIB, true, "get"},
+	{OP_GET_MMAP, 4096 * KIB, true, "get"},
+};
+
+static enum mc_status command_run(struct run *run, const char *name, char *const *argv)
+{
+	char log[PATH_MAX];
+	struct child child = {0};
+
+	MUST(snprintf(log, sizeof(log), "%s/venv.log", run->scratch) < PATH_MAX);
+	enum mc_status status = child_start(&child, name, log, argv);
+	if (!status && !child_wait(&child)) {
+		child_show_log(&child);
+		status = MC_NOT_SUPPORTED;
+	}
+	return status;
+}
+
+/* Find the interpreter, making the virtual environment where there is none. */
+static enum mc_status python_find(struct run *run, char *python)
+{
+	const struct options *options = &run->options;
+	char *make[] = {"python3", "-m", "venv", (char *)options->venv, NULL};
+	char *install[] = {python, "-m", "pip", "install", "-q", WHEEL, NULL};
+
+	if (options->python) {
+		MUST(snprintf(python, PATH_MAX, "%s", options->python) < PATH_MAX);
+		return MC_OK;
+	}
+	MUST(snprintf(python, PATH_MAX, "%s/bin/python", options->venv) < PATH_MAX);
+	if (access(python, X_OK) == 0)
+		return MC_OK;
+	report_note(&run->report, "installing %s into %s", WHEEL, options->venv);
+	enum mc_status status = command_run(run, "venv", make);
+	return status ? status : command_run(run, "pip", install);
+}
+
+/* Read the next line of the script; NULL at its end. */
+static cJSON *peer_answer(struct peer *peer)
+{
+	CLEANUP_FREE char *line = NULL;
+	size_t room = 0;
+
+	if (getline(&line, &room, peer->from) < 0)
+		return NULL;
+	return cJSON_Parse(line);
+}
+
+static enum mc_status peer_start(struct peer *peer, char *python)
+{
+	char script[PATH_MAX], log[PATH_MAX];
+	char *argv[] = {python, script, "--serve", NULL};
+	int in[2], out[2];
+
+	if (peer->run->options.script)
+		snprintf(script, sizeof(script), "%s", peer->run->options.script);
+	else
+		MUST(snprintf(script, sizeof(script), "%s/%s", peer->run->bin, SCRIPT_PATH) <
+		     PATH_MAX);
+	MUST(snprintf(log, sizeof(log), "%s/mooncake-store.log", peer->run->scratch) < PATH_MAX);
+	if (pipe2(in, O_CLOEXEC) != 0)
+		return mc_status_from_errno(errno);
+	if (pipe2(out, O_CLOEXEC) != 0) {
+		close(in[0]);
+		close(in[1]);
+		return MC_NO_MEMORY;
+	}
+	enum mc_status status =
+		child_start_piped(&peer->child, "mooncake_store", log, argv, in[0], out[1]);
+	close(in[0]);
+	close(out[1]);
+	peer->to = fdopen(in[1], "w");
+	peer->from = fdopen(out[0], "r");
+	MUST(peer->to && peer->from);
+	if (status)
+		return status;
+	cJSON *ready = peer_answer(peer);
+	if (!ready) {
+		log_error("Mooncake's own store does not start");
+		child_show_log(&peer->child);
+		return MC_NOT_SUPPORTED;
+	}
+	cJSON_Delete(ready);
+	return MC_OK;
+}
+
+static void peer_stop(struct peer *peer)
+{
+	if (peer->to)
+		fclose(peer->to);
+	/* The end of its input is what the script ends at; its children first. */
+	child_wait(&peer->child);
+	if (peer->from)
+		fclose(peer->from);
+}
+
+/* One round of the other store. */
+static void peer_turn(void *context)
+{
+	struct peer *peer = context;
+	const cJSON *time;
+
+	if (peer->failed)
+		return;
+	fprintf(peer->to, "%s %llu %u\n", peer->op, (unsigned long long)peer->size,
+		workload_object_count(peer->size));
+	(void)fflush(peer->to);
+	cJSON *answer = peer_answer(peer);
+	peer->failed = answer == NULL;
+	cJSON_ArrayForEach(time, cJSON_GetObjectItem(answer, "us"))
+	{
+		if (cJSON_IsNumber(time))
+			sample_add(&peer->theirs, time->valuedouble);
+	}
+	cJSON_Delete(answer);
+}
+
+static enum mc_status contest_run(struct peer *peer, const struct contest *contest)
+{
+	struct sample ours = {0};
+	struct workload workload = {
+		.op = contest->op,
+		.size = contest->size,
+		.threads = 1,
+		.rounds = peer->run->options.rounds,
+		.places = {contest->remote ? peer->get_at : peer->put_at},
+		.sources = {contest->remote ? peer->put_at : NULL},
+		.place_count = 1,
+		.after_round = peer_turn,
+		.context = peer,
+	};
+
+	peer->op = contest->peer_op;
+	peer->size = contest->size;
+	peer_turn(peer);
+	sample_fini(&peer->theirs); /* that was its warm-up */
+	enum mc_status status = workload_run(&workload, &ours);
+	if (!status && peer->failed) {
+		child_show_log(&peer->child);
+		status = MC_IO;
+	}
+	if (!status) {
+		struct row row = {
+			.bench = "peer",
+			.op = operation_name(contest->op),
+			.size = contest->size,
+			.threads = 1,
+			.value = sample_median(&ours),
+			.unit = "us",
+			.reference = "mooncake",
+			.reference_value = sample_median(&peer->theirs),
+		};
+
+		report_row(&peer->run->report, &row);
+	}
+	sample_fini(&ours);
+	sample_fini(&peer->theirs);
+	return status;
+}
+
+static enum mc_status nodes_open(struct peer *peer)
+{
+	struct run *run = peer->run;
+	const char *mount_a = run->options.mount_a, *mount_b = run->options.mount_b;
+	enum mc_status status = MC_OK;
+
+	if (run->options.setup) {
+		status = cluster_start(&peer->cluster, run, "peer", 2, ",transport=tcp");
+		mount_a = peer->cluster.nodes[0].mount;
+		mount_b = peer->cluster.nodes[1].mount;
+	} else if (!mount_b) {
+		report_note(&run->report, "peer needs --mount-b DIR beside --mount DIR");
+		return MC_INVALID;
+	}
+	if (!status)
+		status = workplace_make(mount_a, peer->put_at);
+	return status ? status : workplace_make(mount_b, peer->get_at);
+}
+
+static enum mc_status contests_run(struct peer *peer)
+{
+	char python[PATH_MAX];
+	enum mc_status status = python_find(peer->run, python);
+
+	if (!status)
+		status = peer_start(peer, python);
+	if (!status)
+		status = nodes_open(peer);
+	for (size_t i = 0; i < ARRAY_SIZE(contests) && !status; i++)
+		status = contest_run(peer, &contests[i]);
+	workplace_remove(peer->put_at);
+	cluster_stop(&peer->cluster);
+	peer_stop(peer);
+	return status;
+}
+
+enum mc_status bench_peer(struct run *run)
+{
+	if (!run->options.python && !run->options.venv) {
+		report_note(&run->report, "peer needs --python FILE or --venv DIR: see --help");
+		return MC_INVALID;
+	}
+	struct peer *peer = calloc(1, sizeof(*peer));
+	if (!peer)
+		return MC_NO_MEMORY;
+	peer->run = run;
+	enum mc_status status = contests_run(peer);
+	free(peer);
+	return status;
+}
