@@ -27,8 +27,8 @@ static const char *const node_command[] = {
 	"{mount}",
 	"-f",
 	"-o",
-	"master=127.0.0.1:{port},segment={segment},listen=127.0.0.1,announce=127.0.0.1"
-	",name={node}{extra}",
+	("master=127.0.0.1:{port},segment={segment},listen=127.0.0.1,announce=127.0.0.1,"
+	 "name={node}{extra}"),
 	NULL,
 };
 
