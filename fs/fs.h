@@ -110,7 +110,10 @@ struct inode *inode_get_locked(struct fs *fs, struct object *object);
 /* That many fewer; may free it. */
 void inode_forget_locked(struct fs *fs, uint64_t id, uint64_t lookups);
 struct inode *inode_find_locked(struct fs *fs, uint64_t id);
-/* The object of a node id, counted; NULL: the kernel asks for what we never gave. */
+/*
+ * The object of a node id, counted; NULL (to be answered with ESTALE): the
+ * kernel must look the name up again, by which it knows the object.
+ */
 struct object *inode_object(struct fs *fs, uint64_t id);
 /* Free all: the kernel is gone. */
 void inodes_close(struct fs *fs);
@@ -150,7 +153,6 @@ char *fs_status(fuse_req_t req);
 
 enum mc_status notifier_start(struct fs *fs);
 void notifier_stop(struct fs *fs);
-void notify_name(struct fs *fs, uint64_t parent, const char *name);
 void notify_attr(struct fs *fs, uint64_t id);
 void notify_all(struct fs *fs);
 /* After what was queued before: call with the context. */

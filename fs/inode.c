@@ -32,10 +32,19 @@ struct inode *inode_find_locked(struct fs *fs, uint64_t id)
 	return object ? object->user : NULL;
 }
 
+/* Its name was lost since the kernel learnt it: removed, replaced, renamed or evicted. */
+static bool adrift_locked(const struct object *object)
+{
+	return !(object->flags & (OBJECT_NAMED | OBJECT_DIRECTORY)) && object->opens == 0 &&
+	       !object->original;
+}
+
 struct object *inode_object(struct fs *fs, uint64_t id)
 {
 	node_lock(fs->node);
 	struct object *object = object_find(node_objects(fs->node), id);
+	if (object && adrift_locked(object))
+		object = NULL;
 	if (object)
 		object_ref(object);
 	node_unlock(fs->node);

@@ -8,12 +8,15 @@
 #include "fs/fs.h"
 
 /*
- * The kernel is told by one thread of its own: a notification may need locks
- * that a request in progress holds, so no thread that answers requests may
- * send one.
+ * The kernel is told by one thread of its own, since no thread that answers
+ * requests may send a notification.  Only such are sent as take no lock of a
+ * directory: a thread that waits for one, while who holds it waits for us,
+ * would outlive even SIGKILL and keep the connection from being aborted.  So a
+ * name is not taken back by itself: its object's attributes are, the kernel
+ * asks, hears ESTALE and looks the name up again (inode_object in inode.c).
  */
 
-enum notice_kind { NOTICE_NAME, NOTICE_ATTR, NOTICE_ALL, NOTICE_CALL };
+enum notice_kind { NOTICE_ATTR, NOTICE_ALL, NOTICE_CALL };
 
 struct notice {
 	struct notice *next;
@@ -21,7 +24,6 @@ struct notice {
 	uint64_t id;
 	void (*call)(void *context);
 	void *context;
-	char name[];
 };
 
 struct notifier {
@@ -40,10 +42,6 @@ static void tell_kernel(struct fs *fs, const struct notice *n)
 	int error = 0;
 
 	switch (n->kind) {
-	case NOTICE_NAME:
-		error = fuse_lowlevel_notify_inval_entry(fs->session, n->id, n->name,
-							 strlen(n->name));
-		break;
 	case NOTICE_ATTR:
 		error = fuse_lowlevel_notify_inval_inode(fs->session, n->id, -1, 0);
 		break;
@@ -84,15 +82,13 @@ static void *notifier_thread(void *context)
 	return NULL;
 }
 
-static struct notice *notice_new(enum notice_kind kind, uint64_t id, const char *name)
+static struct notice *notice_new(enum notice_kind kind, uint64_t id)
 {
-	size_t size = strlen(name) + 1;
-	struct notice *n = calloc(1, sizeof(*n) + size);
+	struct notice *n = calloc(1, sizeof(*n));
 
 	if (n) {
 		n->kind = kind;
 		n->id = id;
-		memcpy(n->name, name, size);
 	}
 	return n;
 }
@@ -109,24 +105,19 @@ static void queue(struct fs *fs, struct notice *n)
 	pthread_cond_signal(&notifier->wake);
 }
 
-void notify_name(struct fs *fs, uint64_t parent, const char *name)
-{
-	queue(fs, notice_new(NOTICE_NAME, parent, name));
-}
-
 void notify_attr(struct fs *fs, uint64_t id)
 {
-	queue(fs, notice_new(NOTICE_ATTR, id, ""));
+	queue(fs, notice_new(NOTICE_ATTR, id));
 }
 
 void notify_all(struct fs *fs)
 {
-	queue(fs, notice_new(NOTICE_ALL, 0, ""));
+	queue(fs, notice_new(NOTICE_ALL, 0));
 }
 
 void notify_then(struct fs *fs, void (*call)(void *context), void *context)
 {
-	struct notice *n = notice_new(NOTICE_CALL, 0, "");
+	struct notice *n = notice_new(NOTICE_CALL, 0);
 
 	if (!n) {
 		call(context);
@@ -174,11 +165,6 @@ void notifier_stop(struct fs *fs)
 
 /* -- what the node says -- */
 
-static void forget_name(void *context, uint64_t parent, const char *name)
-{
-	notify_name(context, parent, name);
-}
-
 static void forget_attr(void *context, uint64_t id)
 {
 	notify_attr(context, id);
@@ -195,7 +181,6 @@ static void let_go(void *context, struct object *object)
 }
 
 const struct node_events fs_node_events = {
-	.forget_name = forget_name,
 	.forget_attr = forget_attr,
 	.forget_all = forget_all,
 	.let_go = let_go,

@@ -1,8 +1,5 @@
 #include "engine/node/internal.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 /* Drops that one request to the master tells of. */
 #define EVICT_BATCH 128u
 /* Room that is kept ahead of writers who don't ask: at most this, and an eighth of the pool. */
@@ -12,8 +9,6 @@ struct victim {
 	uint64_t id;
 	uint64_t version;
 	uint8_t kind;
-	uint64_t parent;
-	char *name; /* NULL: it had none */
 };
 
 /* -- SIEVE -- */
@@ -104,10 +99,6 @@ static bool take_victim(struct node *node, struct victim *victim, uint64_t *free
 	*victim = (struct victim){.id = object->attr.id,
 				  .version = object->attr.version,
 				  .kind = cache ? MC_REPLICA_CACHE : MC_REPLICA_PRIMARY};
-	if (object_is(object, OBJECT_NAMED)) {
-		victim->parent = object->parent->attr.id;
-		victim->name = strdup(object->name);
-	}
 	*freed += object->attr.allocated;
 	counter_add(&node->counters, COUNTER_EVICTIONS, 1);
 	counter_add(&node->counters, COUNTER_EVICTION_BYTES, object->attr.allocated);
@@ -147,12 +138,6 @@ static void tell_master(struct node *node, struct victim *victims, unsigned coun
 		put_u8(&w, victims[i].kind);
 	}
 	node_ask(node, MC_VERB_REPLICA, &w, dropped, NULL);
-	for (unsigned i = 0; i < count; i++) {
-		if (victims[i].name)
-			node->events.forget_name(node->events.context, victims[i].parent,
-						 victims[i].name);
-		free(victims[i].name);
-	}
 }
 
 /* Evict until so many bytes are free again.  False: nothing evictable was left before that. */

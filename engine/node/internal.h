@@ -113,8 +113,14 @@ struct grant *node_grant_locked(const struct node *node, const struct object *di
 /* Take what the master said into the table.  NULL: no memory, or not a directory. */
 struct object *node_adopt_locked(struct node *node, struct object *parent, const char *name,
 				 size_t size, const struct mc_entry *entry);
-/* Unname a record whose name may still exist at the master. */
+/* Unname a record whose name may still exist at the master, and tell the mount. */
 void node_forget_name_locked(struct node *node, struct object *object);
+/*
+ * The name that the mount knows this object by is not its name any more.  It
+ * asks about an object that is not open before it uses it again; of an open
+ * one, or a directory, it must ask by name.
+ */
+void node_lost_name_locked(struct node *node, const struct object *object);
 /* Note that a name of a granted directory exists. */
 void node_note_name_locked(struct node *node, struct object *directory, const char *name);
 /* Times of a directory after a change in it. */

@@ -79,7 +79,18 @@ void node_forget_name_locked(struct node *node, struct object *object)
 	if (!object_is(object, OBJECT_NAMED))
 		return;
 	node_note_name_locked(node, object->parent, object->name);
+	node_lost_name_locked(node, object);
 	object_unname(&node->objects, object);
+}
+
+void node_lost_name_locked(struct node *node, const struct object *object)
+{
+	if (!object->user)
+		return;
+	if (object->opens > 0 || object_is(object, OBJECT_DIRECTORY))
+		node->events.forget_all(node->events.context);
+	else
+		node->events.forget_attr(node->events.context, object->attr.id);
 }
 
 void node_touch_locked(struct object *directory, int directories)

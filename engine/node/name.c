@@ -333,7 +333,8 @@ static void move_published(void *context, enum mc_status status, struct object *
 	(void)object;
 	node_lock(node);
 	bool kept = status == MC_EXISTS && m->keep_first && !m->noreplace;
-	if (kept) {
+	if (kept) { /* the kernel believes that ours has the name */
+		node->events.forget_all(node->events.context);
 		remove_locked(node, m->object);
 		node_touch_locked(m->from, 0);
 		status = MC_OK;
@@ -344,8 +345,6 @@ static void move_published(void *context, enum mc_status status, struct object *
 	node_unlock(node);
 	if (reserved)
 		ask_unreserve(node, m->from->attr.id, m->name, m->object->attr.id);
-	if (kept) /* the kernel believes that ours has the name */
-		node->events.forget_name(node->events.context, m->to->attr.id, m->new_name);
 	move_end(m, status);
 }
 
@@ -404,7 +403,7 @@ static void first_kept(void *context, enum mc_status status, struct object *obje
 	struct move *m = context;
 
 	(void)object;
-	m->node->events.forget_name(m->node->events.context, m->to->attr.id, m->new_name);
+	m->node->events.forget_all(m->node->events.context);
 	move_end(m, status);
 }
 

@@ -52,10 +52,9 @@ struct node_config {
 
 /* What the mount is told, by any of the node's threads; none of these may wait. */
 struct node_events {
-	/* The kernel may hold this name, or these attributes, no longer. */
-	void (*forget_name)(void *context, uint64_t parent, const char *name);
+	/* What is known of this object's attributes, and of its name, is true no longer. */
 	void (*forget_attr)(void *context, uint64_t id);
-	/* Everything may have changed: the master was away. */
+	/* The same of all names. */
 	void (*forget_all)(void *context);
 	/* The bytes of this object leave the pool: close what is kept of its file and is not open.
 	 * Called with the node locked. */

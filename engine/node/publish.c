@@ -165,6 +165,7 @@ static void replaced_locked(struct node *node, struct object *object)
 		return;
 	}
 	object_ref(object);
+	node_lost_name_locked(node, object);
 	object_unname(&node->objects, object);
 	object->flags |= OBJECT_REMOVED;
 	object->attr.nlink = 0;
@@ -259,8 +260,10 @@ static void publish_failed(struct publishing *p, enum mc_status status)
 	if (p->first)
 		pool_remove(node->pool, p->object->attr.id);
 	p->object->flags |= OBJECT_DIRTY;
-	if (own_name_locked(p)) /* nobody ever sees it; who has it open may go on in vain */
+	if (own_name_locked(p)) { /* nobody ever sees it; who has it open may go on in vain */
+		node_lost_name_locked(node, p->object);
 		node_removed_locked(node, p->object);
+	}
 	node_unlock(node);
 	if (status != MC_EXISTS)
 		log_warn("a publish failed name=\"%s\" id=%" PRIx64 " status=\"%s\"", p->name,
@@ -662,8 +665,7 @@ static void release_last_locked(struct node *node, struct object *object)
 		if (object_is(object, OBJECT_NAMED)) {
 			log_warn("a draft that could not be published is dropped name=\"%s\"",
 				 object->name);
-			node->events.forget_name(node->events.context, object->parent->attr.id,
-						 object->name);
+			node_lost_name_locked(node, object);
 		}
 		node_removed_locked(node, object);
 	} else if (object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED)) {

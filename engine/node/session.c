@@ -112,8 +112,10 @@ static void push_invalidate(struct node *node, struct reader *body)
 			struct object *object =
 				object_lookup(&node->objects, parent, name, strlen(name));
 			if (object && object_is(object, OBJECT_PUBLISHED) &&
-			    !object_is(object, OBJECT_PUBLISHING))
+			    !object_is(object, OBJECT_PUBLISHING)) {
+				node_lost_name_locked(node, object);
 				object_unname(&node->objects, object);
+			}
 		} else {
 			struct object *object = object_find(&node->objects, id);
 			if (object) {
@@ -123,9 +125,7 @@ static void push_invalidate(struct node *node, struct reader *body)
 			}
 		}
 		node_unlock(node);
-		if (what == MC_INVALIDATE_NAME)
-			node->events.forget_name(node->events.context, parent, name);
-		else
+		if (what == MC_INVALIDATE_ATTR)
 			node->events.forget_attr(node->events.context, id);
 	}
 }

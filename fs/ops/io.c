@@ -141,8 +141,8 @@ static void flushed(void *context, enum mc_status status, struct object *object)
 
 /*
  * The kernel knows the replaced object by this name, or a draft that failed:
- * it must forget before the caller goes on.  The node has queued the notice
- * already where the draft failed.
+ * it must have heard so (the node has queued the notice) before the caller
+ * goes on.
  */
 static void flushed_first(void *context, enum mc_status status, struct object *object)
 {
@@ -150,13 +150,12 @@ static void flushed_first(void *context, enum mc_status status, struct object *o
 	struct fs *fs = fs_of(req);
 	struct flushing *call = malloc(sizeof(*call));
 
+	(void)object;
 	if (!call) {
 		reply_status(req, status);
 		return;
 	}
 	*call = (struct flushing){req, status};
-	if (object && object->parent)
-		notify_name(fs, object->parent->attr.id, object->name);
 	notify_then(fs, flush_reply, call);
 }
 
