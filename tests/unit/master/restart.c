@@ -232,7 +232,7 @@ START_TEST(nothing_acknowledged_is_lost_by_a_kill)
 		dirs[d] = raw_mkdir(&a, d ? dirs[d - 1] : MC_ROOT_ID, name);
 	}
 	for (int round = 0; round < 5; round++) {
-		for (int i = 0; i < 1000; i++)
+		for (int i = 0; i < 400; i++)
 			steps[rand_r(&seed) % 5](rand_r(&seed) % DIR_COUNT,
 						 DIR_COUNT +
 							 rand_r(&seed) % (KEY_COUNT - DIR_COUNT));
