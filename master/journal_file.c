@@ -27,6 +27,7 @@ struct file_journal {
 	char new_path[PATH_MAX];
 	uint8_t boot[16];
 	int fd;
+	bool stuck;	     /* a write failed, and none went well since: was logged */
 	bool loaded;	     /* it is ours to write to */
 	uint64_t size;	     /* of the file, all of it good */
 	uint64_t synced;     /* bytes known to be on disk */
@@ -134,12 +135,14 @@ static enum mc_status append(struct file_journal *file, const struct writer *w)
 	if (w->failed)
 		return MC_NO_MEMORY;
 	if (!disk_write(file->fd, w->data, w->size, file->size)) {
-		enum mc_status status = failed(file, "can't write to it");
+		enum mc_status status = file->stuck ? MC_IO : failed(file, "can't write to it");
+		file->stuck = true;
 		if (ftruncate(file->fd, (off_t)file->size) != 0)
 			return failed(file, "can't cut off what was written in part");
 		return status;
 	}
 	file->size += w->size;
+	file->stuck = false;
 	return MC_OK;
 }
 

@@ -55,7 +55,6 @@
 #include "engine/base/buffer.h"
 #include "master/journal.h"
 
-#define JOURNAL_MAGIC	     "MCJOURNL"
 #define JOURNAL_VERSION	     1u
 #define JOURNAL_HEADER_SIZE  16u
 #define JOURNAL_RECORD_SIZE  16u /* before key and value */

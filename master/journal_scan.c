@@ -4,16 +4,18 @@
 #include "engine/base/log.h"
 #include "master/journal_file.h"
 
+static const uint8_t magic[8] = {'M', 'C', 'J', 'O', 'U', 'R', 'N', 'L'};
+
 void journal_header_encode(uint8_t header[JOURNAL_HEADER_SIZE])
 {
-	memcpy(header, JOURNAL_MAGIC, 8);
+	memcpy(header, magic, sizeof(magic));
 	store_u32(header + 8, JOURNAL_VERSION);
 	store_u32(header + 12, crc32c(0, header, 12));
 }
 
 bool journal_header_valid(const uint8_t *bytes, size_t size)
 {
-	return size >= JOURNAL_HEADER_SIZE && memcmp(bytes, JOURNAL_MAGIC, 8) == 0 &&
+	return size >= JOURNAL_HEADER_SIZE && memcmp(bytes, magic, sizeof(magic)) == 0 &&
 	       load_u32(bytes + 8) == JOURNAL_VERSION &&
 	       load_u32(bytes + 12) == crc32c(0, bytes, 12);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
@@ -87,6 +88,18 @@ static const char *unless_none(const char *text)
 	return strcmp(text, "none") == 0 ? NULL : text;
 }
 
+/* A connection takes a descriptor. */
+static void limits_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		log_debug("can't raise the limit of open files");
+}
+
 /* Wait for the signal to end; the next one then ends the process at once. */
 static void wait_for_signal(const sigset_t *signals)
 {
@@ -115,6 +128,7 @@ static int serve(const struct settings *settings)
 
 	if (!log_setup(settings))
 		return EXIT_FAILURE;
+	limits_raise();
 	/* Blocked before the master's thread begins, so that it never takes them. */
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);

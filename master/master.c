@@ -211,7 +211,8 @@ void mc_master_stop(struct mc_master *master)
 		return;
 	server_stop(master->server);
 	pthread_join(master->thread, NULL);
-	if (!turn_journal(master))
+	master->retried_ms = 0;
+	if (!turn_journal(master) || master->read_only)
 		log_error("stopped without the last changes in the journal");
 	log_info("stopped objects=%lu", (unsigned long)master->catalog.objects);
 	master_free(master);

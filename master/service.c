@@ -26,7 +26,7 @@ static void id_read(struct reader *r, struct item *item)
 }
 
 const struct verb_row service_rows[MC_VERB_LIMIT] = {
-	[MC_VERB_HELLO] = {hello_read, NULL, hello_apply, .changes = true, .early = true},
+	[MC_VERB_HELLO] = {hello_read, NULL, hello_apply, .early = true},
 	[MC_VERB_HEARTBEAT] = {heartbeat_read, NULL, heartbeat_apply},
 	[MC_VERB_LOOKUP] = {name_read, NULL, lookup_apply, .batched = true,
 			    .misses_have_body = true},

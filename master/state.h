@@ -86,7 +86,8 @@ struct mc_master {
 	bool meta_touched; /* ids, epoch */
 	bool node_touched; /* some of these */
 	uint64_t nodes_touched[MC_NODE_MAX / 64];
-	bool read_only; /* the journal can't be written */
+	bool read_only;	     /* the journal can't be written */
+	uint64_t retried_ms; /* when that was tried last */
 	bool snapshotting;
 	size_t snapshot_position; /* in the table of ids */
 	size_t snapshot_growths;
@@ -105,7 +106,7 @@ uint64_t master_id(struct mc_master *master);
 /* An id came from an earlier life of the cluster: never hand it out. */
 void master_id_seen(struct mc_master *master, uint64_t id);
 
-/* Hand out ids. */
+/* Hand out ids; none while the journal can't be written. */
 void master_ids(struct mc_master *master, uint64_t *first, uint32_t *count);
 
 /* A request: service.c calls this for those that were parked as well. */

@@ -13,6 +13,7 @@
 
 #define CHECK_MS       100u  /* between looks for silence */
 #define SNAPSHOT_COUNT 4096u /* records of a snapshot written in one turn */
+#define RETRY_MS       1000u /* between tries to write a journal that fails */
 #define ID_COUNT       (1u << 20)
 
 void master_clock(struct mc_master *master)
@@ -76,6 +77,10 @@ void master_id_seen(struct mc_master *master, uint64_t id)
 void master_ids(struct mc_master *master, uint64_t *first, uint32_t *count)
 {
 	*first = master->id_next;
+	*count = 0;
+	/* Ids that the journal doesn't know of could be handed out again. */
+	if (master->read_only)
+		return;
 	*count = ID_COUNT;
 	master->id_next += ID_COUNT;
 	master->meta_touched = true;
@@ -123,9 +128,13 @@ bool turn_journal(struct mc_master *master)
 {
 	const struct journal_ops *ops = master->journal->ops;
 	bool touched = master->touched_count || master->meta_touched || master->node_touched;
+	bool was_read_only = master->read_only;
 
 	if (!touched && !master->read_only)
 		return true;
+	if (was_read_only && master->now_ms - master->retried_ms < RETRY_MS)
+		return true;
+	master->retried_ms = master->now_ms;
 	enum mc_status status = touched_record(master);
 	if (status == MC_OK)
 		status = ops->flush(master->journal);
@@ -139,7 +148,8 @@ bool turn_journal(struct mc_master *master)
 		log_error("can't write the journal, refusing changes reason=\"%s\"",
 			  mc_status_text(status));
 	master->read_only = true;
-	return !touched;
+	/* Where changes were refused already, no answer promises one. */
+	return was_read_only || !touched;
 }
 
 /* Write the next records of a snapshot.  An entry that is met twice does no harm. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 
@@ -17,6 +18,7 @@
 #define KEEP_SIZE      (1u << 16) /* buffers beyond this are given back when empty */
 #define EVENT_MAX      64
 #define CONNECTION_MAX 16384
+#define PAUSE_NS       1000000000u /* without descriptors, before the next try to accept */
 
 struct server {
 	struct server_config config;
@@ -26,6 +28,7 @@ struct server {
 	int unix_fd;
 	size_t connection_count;
 	uint64_t connection_number;
+	uint64_t paused_ns; /* when accepting stopped for want of descriptors; 0: it has not */
 	bool stopping;
 	bool again; /* a connection ended: its owner has work in another turn */
 	struct connection *connections;
@@ -215,15 +218,39 @@ static void connection_open(struct server *server, int fd)
 		connection_end(c);
 }
 
+/* Hear, or not, of those that want to connect. */
+static void accept_watch(struct server *server, uint32_t events)
+{
+	int *fds[] = {&server->tcp_fd, &server->unix_fd};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		struct epoll_event event = {.events = events, .data.ptr = fds[i]};
+		if (*fds[i] >= 0 && epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, *fds[i], &event))
+			log_error("can't watch a listening socket error=\"%s\"", strerror(errno));
+	}
+}
+
+static void accept_resume(struct server *server)
+{
+	if (!server->paused_ns || clock_ns() - server->paused_ns < PAUSE_NS)
+		return;
+	server->paused_ns = 0;
+	accept_watch(server, EPOLLIN);
+}
+
 static void accept_all(struct server *server, int listening)
 {
 	for (int i = 0; i < EVENT_MAX; i++) {
 		int fd;
 		enum mc_status status = net_accept(listening, &fd);
 		if (status != MC_OK) {
-			if (status != MC_AGAIN)
-				log_warn("can't accept a connection reason=\"%s\"",
+			if (status != MC_AGAIN) {
+				log_warn("can't accept a connection, waiting a second "
+					 "reason=\"%s\"",
 					 mc_status_text(status));
+				accept_watch(server, 0);
+				server->paused_ns = clock_ns();
+			}
 			return;
 		}
 		connection_open(server, fd);
@@ -411,6 +438,7 @@ void server_run(struct server *server)
 		int count = events_wait(server, events);
 		for (int i = 0; i < count; i++)
 			event_handle(server, &events[i]);
+		accept_resume(server);
 		bool good = server->config.ops->turn(server->config.context);
 		ready_flush(server, !good);
 	}

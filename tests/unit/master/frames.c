@@ -205,6 +205,24 @@ START_TEST(frames_may_come_in_pieces_and_many_at_once)
 }
 END_TEST
 
+START_TEST(who_does_not_read_is_closed)
+{
+	uint8_t header[MC_FRAME_HEADER_SIZE];
+	struct frame frame = {.verb = MC_VERB_STATS, .request_id = 1};
+	struct raw c;
+	int sent = 0;
+
+	raw_connect(&c, mc_master_socket(master));
+	raw_hello(&c, MC_ROLE_CLIENT, "c", 0);
+	frame_encode(header, &frame);
+	while (sent < 1000000 && send(c.fd, header, sizeof(header), MSG_NOSIGNAL) > 0)
+		sent++;
+	ck_assert_int_lt(sent, 1000000);
+	ck_assert_int_eq(raw_call(&a, MC_VERB_STATFS), MC_OK);
+	raw_close(&c);
+}
+END_TEST
+
 static unsigned seed;
 
 static void seed_draw(void)
@@ -345,6 +363,7 @@ static void add(TCase *tc)
 			    sizeof(bodies) / sizeof(bodies[0]));
 	tcase_add_test(tc, verbs_that_are_none_of_a_masters_are_answered);
 	tcase_add_test(tc, frames_may_come_in_pieces_and_many_at_once);
+	tcase_add_test(tc, who_does_not_read_is_closed);
 	tcase_add_test(tc, random_and_mutated_bodies_are_all_answered);
 	tcase_add_test(tc, random_bytes_end_a_connection_and_nothing_else);
 }

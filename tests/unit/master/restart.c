@@ -3,6 +3,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -232,7 +233,7 @@ START_TEST(nothing_acknowledged_is_lost_by_a_kill)
 		dirs[d] = raw_mkdir(&a, d ? dirs[d - 1] : MC_ROOT_ID, name);
 	}
 	for (int round = 0; round < 5; round++) {
-		for (int i = 0; i < 1000; i++)
+		for (int i = 0; i < 400; i++)
 			steps[rand_r(&seed) % 5](rand_r(&seed) % DIR_COUNT,
 						 DIR_COUNT +
 							 rand_r(&seed) % (KEY_COUNT - DIR_COUNT));
@@ -264,12 +265,64 @@ START_TEST(a_journal_in_use_ends_it_at_once)
 }
 END_TEST
 
+START_TEST(a_full_disk_refuses_changes_and_recovers)
+{
+	struct rlimit limit = {65536, RLIM_INFINITY};
+	uint64_t put = 0;
+
+	/* The master inherits that a file may not grow, and gets EFBIG instead of the signal. */
+	signal(SIGXFSZ, SIG_IGN);
+	start("never");
+	signal(SIGXFSZ, SIG_DFL);
+	ck_assert_int_eq(prlimit(pid, RLIMIT_FSIZE, &limit, NULL), 0);
+	raw_node(&a, socket_name, 1);
+	while (true) {
+		char name[32];
+		struct mc_attr attr = raw_attr(a.next_id++, 1, 1);
+		snprintf(name, sizeof(name), "key-%lu", (unsigned long)put);
+		raw_publish_write(&a, MC_ROOT_ID, name, 0, &attr);
+		raw_send(&a, MC_VERB_PUBLISH);
+		while (raw_receive(&a) && a.frame.kind == MC_FRAME_PUSH)
+			;
+		if (a.frame.kind != MC_FRAME_REPLY || a.frame.request_id != a.request_id)
+			break;
+		put++;
+		ck_assert_uint_lt(put, 2000);
+	}
+	ck_assert_uint_gt(put, 50);
+	raw_close(&a);
+	/* Lookups are served, changes are not. */
+	raw_connect(&a, socket_name);
+	raw_hello_write(&a, MC_ROLE_NODE, "node", 1);
+	ck_assert_int_eq(raw_call(&a, MC_VERB_HELLO), MC_OK);
+	ck_assert_int_eq(raw_lookup(&a, MC_ROOT_ID, "key-0").status, MC_OK);
+	struct mc_attr attr = raw_attr(77, 1, 1);
+	raw_publish_write(&a, MC_ROOT_ID, "late", 0, &attr);
+	ck_assert_int_eq(raw_call(&a, MC_VERB_PUBLISH), MC_READ_ONLY);
+	limit.rlim_cur = RLIM_INFINITY;
+	ck_assert_int_eq(prlimit(pid, RLIMIT_FSIZE, &limit, NULL), 0);
+	enum mc_status status = MC_READ_ONLY;
+	for (int i = 0; i < 100 && status == MC_READ_ONLY; i++) {
+		usleep(50000);
+		raw_publish_write(&a, MC_ROOT_ID, "late", 0, &attr);
+		status = raw_call(&a, MC_VERB_PUBLISH);
+	}
+	ck_assert_int_eq(status, MC_OK);
+	raw_close(&a);
+	stop(SIGKILL);
+	start("never");
+	raw_node(&a, socket_name, 1);
+	ck_assert_uint_ge(raw_stat_value(&a, "objects"), put + 1);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, a_signal_ends_it_cleanly, 0, 2);
 	tcase_add_test(tc, epoch_and_ids_move_on);
 	tcase_add_loop_test(tc, nothing_acknowledged_is_lost_by_a_kill, 0, 3);
+	tcase_add_test(tc, a_full_disk_refuses_changes_and_recovers);
 	tcase_add_test(tc, a_journal_in_use_ends_it_at_once);
 }
 
