@@ -129,9 +129,6 @@ enum mc_status handle_open(struct fs *fs, fuse_req_t req, struct object *object,
 void handle_close(struct fs *fs, struct handle *handle);
 /* The handle's descriptor, opened on demand; it stays the handle's. */
 enum mc_status handle_descriptor(struct fs *fs, struct handle *handle, int *fd);
-/* One for an operation that came with or without a handle; close it if *own. */
-enum mc_status handle_or_object(struct fs *fs, struct object *object, struct fuse_file_info *fi,
-				bool write, int *fd, bool *own);
 
 /* -- reply.c -- */
 

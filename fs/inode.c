@@ -200,6 +200,12 @@ enum mc_status handle_open(struct fs *fs, fuse_req_t req, struct object *object,
 		fi->backing_id = inode->backing_id;
 		return MC_OK;
 	}
+	int fd; /* now: the name may go while it is open */
+	enum mc_status status = handle_descriptor(fs, handle, &fd);
+	if (status) {
+		handle_close(fs, handle);
+		return status;
+	}
 	node_lock(fs->node);
 	fi->keep_cache = inode->cached_version == object->attr.version && object->writers == 0;
 	inode->cached_version = object->attr.version;
@@ -248,13 +254,4 @@ enum mc_status handle_descriptor(struct fs *fs, struct handle *handle, int *fd)
 	}
 	*fd = handle->fd;
 	return MC_OK;
-}
-
-enum mc_status handle_or_object(struct fs *fs, struct object *object, struct fuse_file_info *fi,
-				bool write, int *fd, bool *own)
-{
-	*own = !fi;
-	if (fi)
-		return handle_descriptor(fs, (struct handle *)(uintptr_t)fi->fh, fd);
-	return node_descriptor(fs->node, object, write, fd);
 }

@@ -483,7 +483,7 @@ static void pull_refresh(struct pull *pull, enum mc_status last)
 	char *name = object->parent ? strdup(object->name) : NULL;
 	node_unlock(node);
 	if (!name || pull->refreshed)
-		pull_end(pull, last == MC_STALE ? MC_NOT_FOUND : last);
+		pull_end(pull, last == MC_STALE || last == MC_UNREACHABLE ? MC_NOT_FOUND : last);
 	else
 		node_lookup(node, parent, name, refreshed, pull);
 	free(name);

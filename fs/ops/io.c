@@ -98,8 +98,12 @@ void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t 
 	(void)ino;
 	count_request(fs, FS_WRITE);
 	enum mc_status status = handle_descriptor(fs, handle_of(fi), &fd);
-	if (!status)
-		status = node_make_room(fs->node, size);
+	/*
+	 * A write comes to us in pieces.  What has begun ends whole, in the room
+	 * that is kept for that: who took too much hears of it at close.
+	 */
+	if (!status && node_make_room(fs->node, size) && offset == 0)
+		status = MC_NO_SPACE;
 	if (status) {
 		reply_status(req, status);
 		return;

@@ -287,7 +287,7 @@ def a_removal_while_a_node_is_down_is_not_undone_by_its_return(cluster):
 
 @on_cluster(slow=True)
 def a_lost_nodes_objects_are_missing_until_it_returns(cluster):
-    _, a, b = cluster.pair()
+    _, a, b = cluster.pair(transport="tcp")  # b has a copy, not the loan of a file
     put(at(a, "only-a"), content(5, 50_000))
     put(at(a, "both"), content(6, 50_000))
     same(get(at(b, "both")), content(6, 50_000))
