@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "master/journal.h"
 #include "master/record.h"
@@ -18,13 +19,14 @@
 #define TICK_MS_MAX  50u
 
 /*
- * The first id of a new journal.  Nodes may hold objects with ids of an earlier
- * life; seconds in the upper bits keep them apart as long as fewer than 16 M
- * ids are handed out in a second.
+ * The first id of a new journal: nanoseconds of real time.  Nodes may hold
+ * objects with ids of an earlier life, even of a moment ago; a range that is
+ * handed out is worth a millisecond, so time stays ahead of the ids as long as
+ * fewer than a thousand ranges are asked for in a second.
  */
 static uint64_t first_id(void)
 {
-	return (uint64_t)time(NULL) << 24;
+	return clock_real_ns();
 }
 
 /* Replicas are counted by node once all is loaded; those of unknown nodes go. */
