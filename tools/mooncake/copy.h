@@ -1,0 +1,58 @@
+/*
+ * tools/mooncake/copy.h -- move bytes between a file of the mount and another
+ *
+ * Threads   The task's thread.
+ * Errors    Complained of here; the status says what the program ends with.
+ */
+#ifndef TOOLS_MOONCAKE_COPY_H
+#define TOOLS_MOONCAKE_COPY_H
+
+#include <mooncake/status.h>
+
+#include "tools/mooncake/task.h"
+
+#define COPY_NAME_SIZE 256u /* bytes of a component, terminator included */
+
+/* The mount's own deadline should pass first: it knows more to say. */
+#define COPY_GRACE_MS 1000u
+
+/* One end of a copy. */
+struct copy_end {
+	int fd;
+	const char *name; /* for complaints */
+	bool patient;	  /* no deadline: a pipe, a terminal, a foreign file */
+};
+
+/*
+ * Copy all bytes; task->done counts them.  Done in the kernel where it can.
+ */
+MC_MUST_CHECK enum mc_status copy_bytes(struct task *task, const struct copy_end *from,
+					const struct copy_end *to);
+
+/*
+ * Make a file of a name that is not taken, beside the one that it is to be
+ * renamed to: "NAME.tmp.PID", shortened to fit.  It goes when the task is
+ * interrupted, until copy_rename().
+ */
+MC_MUST_CHECK int copy_stage(struct task *task, int directory, const char *name, unsigned mode,
+			     char staging[COPY_NAME_SIZE]);
+
+/* Give it its name.  False: errno tells why, and the file is gone. */
+MC_MUST_CHECK bool copy_rename(struct task *task, const char *staging, const char *name);
+
+/* Unlink it. */
+void copy_unstage(struct task *task);
+
+/* The name at the end of a path. */
+const char *copy_basename(const char *path);
+
+/* Complain that `what` can't be done, by errno, and return the status of it. */
+enum mc_status copy_failed(const char *what, const char *name);
+
+/* Complain of a copy that did not move any more. */
+void copy_given_up(const struct task *task, const char *verb, const char *key);
+
+/* Print what was copied as a document. */
+void copy_print(const char *key, uint64_t size, uint64_t duration_ns);
+
+#endif

@@ -1,0 +1,228 @@
+#include "tools/mooncake/mount.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include <mooncake/protocol.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+#include "tools/mooncake/task.h"
+
+#define MOUNT_TYPE	     "fuse.mooncakefs"
+#define MOUNT_COUNT_MAX	     256u
+#define MOUNT_ATTRIBUTE_SIZE 65536u
+
+/* Who reads an attribute; outlives a mount that hangs. */
+struct reading {
+	struct task task;
+	char *path;
+	char *name;
+	char *value;
+	int error;
+};
+
+static enum mc_status read_attribute(struct task *task)
+{
+	struct reading *reading = task->context;
+	char *value = calloc(1, MOUNT_ATTRIBUTE_SIZE + 1);
+
+	MUST(value != NULL);
+	ssize_t size = getxattr(reading->path, reading->name, value, MOUNT_ATTRIBUTE_SIZE);
+	if (size < 0) {
+		reading->error = errno;
+		free(value);
+		return mc_status_from_errno(reading->error);
+	}
+	reading->value = value;
+	return MC_OK;
+}
+
+/* A daemon that has ended leaves ENOTCONN, which is not MC_UNREACHABLE's own errno. */
+enum mc_status mount_attribute(const char *path, const char *name, uint32_t timeout_ms,
+			       char **value)
+{
+	struct reading *reading = calloc(1, sizeof(*reading));
+
+	MUST(reading != NULL);
+	reading->path = strdup(path);
+	reading->name = strdup(name);
+	MUST(reading->path && reading->name);
+	reading->task =
+		(struct task){.work = read_attribute, .context = reading, .timeout_ms = timeout_ms};
+	enum mc_status status = task_run(&reading->task);
+	if (reading->task.given_up)
+		return status; /* it still reads, into what is left to it */
+	if (!status)
+		*value = reading->value;
+	free(reading->path);
+	free(reading->name);
+	free(reading);
+	return status;
+}
+
+static void say_why(struct mount *mount, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static void say_why(struct mount *mount, const char *format, ...)
+{
+	va_list args;
+
+	free(mount->why);
+	va_start(args, format);
+	MUST(vasprintf(&mount->why, format, args) >= 0);
+	va_end(args);
+}
+
+/* Undo what the kernel does to blanks in mountinfo: "\040". */
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (; *text; text++) {
+		unsigned code;
+		if (text[0] == '\\' && sscanf(text + 1, "%3o", &code) == 1) {
+			*to++ = (char)code;
+			text += 3;
+		} else {
+			*to++ = *text;
+		}
+	}
+	*to = '\0';
+}
+
+/* The mountpoint in a line of mountinfo that is one of ours; the caller frees. */
+static char *ours(const char *line)
+{
+	const char *type = strstr(line, " - ");
+	char path[4096 * 4];
+
+	if (!type || strncmp(type + 3, MOUNT_TYPE " ", strlen(MOUNT_TYPE) + 1) != 0)
+		return NULL;
+	if (sscanf(line, "%*s %*s %*s %*s %16383s", path) != 1)
+		return NULL;
+	unescape(path);
+	return strdup(path);
+}
+
+static size_t mounts_here(char *paths[MOUNT_COUNT_MAX])
+{
+	FILE *info = fopen("/proc/self/mountinfo", "re");
+	CLEANUP_FREE char *line = NULL;
+	size_t room = 0;
+	size_t count = 0;
+
+	if (!info)
+		return 0;
+	while (count < MOUNT_COUNT_MAX && getline(&line, &room, info) > 0) {
+		char *path = ours(line);
+		if (path)
+			paths[count++] = path;
+	}
+	fclose(info);
+	return count;
+}
+
+static void ask_facts(struct mount *mount, const char *path, uint32_t timeout_ms)
+{
+	free(mount->path);
+	mount->path = strdup(path);
+	mount->state = mount_attribute(path, "user.mooncake.status", timeout_ms, &mount->facts);
+	if (mount->state == MC_OK)
+		return;
+	if (mount->state == MC_TIMEOUT)
+		say_why(mount, "the mount at %s does not answer within %u ms: its daemon hangs",
+			path, timeout_ms);
+	else if (mount->state == MC_UNREACHABLE)
+		say_why(mount, "the mount at %s is dead: its daemon has ended", path);
+	else if (mount->state == MC_NO_DATA || mount->state == MC_NOT_SUPPORTED)
+		say_why(mount, "%s is not the root of a mooncakefs mount", path);
+	else
+		say_why(mount, "the mount at %s can't be asked: %s", path,
+			mc_status_text(mount->state));
+	if (mount->state != MC_TIMEOUT && mount->state != MC_UNREACHABLE)
+		mount->state = MC_NOT_FOUND;
+}
+
+/* The same address; a port that is not written is the default one. */
+static bool same_master(const char *a, const char *b)
+{
+	char texts[2][512];
+	const char *given[2] = {a, b};
+
+	for (int i = 0; i < 2; i++) {
+		const char *colon = strrchr(given[i], ':');
+		if (colon && strchr(colon, ']'))
+			colon = NULL;
+		snprintf(texts[i], sizeof(texts[i]), colon ? "%s" : "%s:%u", given[i],
+			 MC_MASTER_PORT);
+	}
+	return strcmp(texts[0], texts[1]) == 0;
+}
+
+/* It answers, and belongs to the master that is wanted. */
+static bool fits(struct mount *mount, const char *master)
+{
+	if (mount->state)
+		return false;
+	if (!master)
+		return true;
+	CLEANUP_FREE char *own = mount_fact(mount, "master_option", &(const char *){NULL});
+	if (own && same_master(own, master))
+		return true;
+	say_why(mount, "the mount at %s belongs to the master %s, not to %s", mount->path,
+		own ? own : "of nobody", master);
+	mount->state = MC_NOT_FOUND;
+	free(mount->facts);
+	mount->facts = NULL;
+	return false;
+}
+
+void mount_find(const char *path, const char *master, uint32_t timeout_ms, struct mount *mount)
+{
+	char *paths[MOUNT_COUNT_MAX];
+	size_t count = 0;
+	bool found = false;
+
+	*mount = (struct mount){.state = MC_NOT_FOUND};
+	if (path) {
+		paths[count++] = strdup(path);
+		MUST(paths[0] != NULL);
+	} else {
+		count = mounts_here(paths);
+	}
+	if (count == 0)
+		say_why(mount, "no mooncakefs is mounted on this machine");
+	for (size_t i = 0; i < count; i++) {
+		if (!found) {
+			ask_facts(mount, paths[i], timeout_ms);
+			found = fits(mount, master);
+		}
+		free(paths[i]);
+	}
+}
+
+void mount_fini(struct mount *mount)
+{
+	free(mount->path);
+	free(mount->facts);
+	free(mount->why);
+	*mount = (struct mount){.state = MC_NOT_FOUND};
+}
+
+char *mount_fact(const struct mount *mount, const char *name, const char **at)
+{
+	size_t length = strlen(name);
+	const char *line = *at ? *at : mount->facts;
+
+	for (; line && *line; line = *at) {
+		size_t size = strcspn(line, "\n");
+		*at = line + size + (line[size] == '\n');
+		if (size > length && memcmp(line, name, length) == 0 && line[length] == ' ')
+			return strndup(line + length + 1, size - length - 1);
+	}
+	return NULL;
+}

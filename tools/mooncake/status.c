@@ -1,0 +1,304 @@
+/* mooncake status */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/cleanup.h"
+#include "tools/mooncake/cluster.h"
+#include "tools/mooncake/complaint.h"
+#include "tools/mooncake/document.h"
+#include "tools/mooncake/format.h"
+#include "tools/mooncake/table.h"
+
+/* What the master told; state says whether it did. */
+struct view {
+	enum mc_status state;
+	const struct master_facts *facts;
+	struct master_space space;
+	struct mc_node *nodes;
+	size_t node_count;
+};
+
+static void look(struct cluster *cluster, struct view *view)
+{
+	struct master *master;
+
+	*view = (struct view){0};
+	view->state = cluster_master(cluster, &master);
+	if (view->state)
+		return;
+	view->facts = master_facts(master);
+	view->state = master_space(master, &view->space);
+	if (!view->state)
+		view->state = master_nodes(master, &view->nodes, &view->node_count);
+	if (view->state)
+		cluster_complain(cluster, view->state);
+}
+
+/* All values of a fact, joined by commas; NULL: there is none. */
+static char *fact(const struct mount *mount, const char *name)
+{
+	const char *at = NULL;
+	char *all = mount_fact(mount, name, &at);
+
+	for (char *next; all && (next = mount_fact(mount, name, &at)) != NULL;) {
+		char *longer = NULL;
+		if (asprintf(&longer, "%s, %s", all, next) >= 0) {
+			free(all);
+			all = longer;
+		}
+		free(next);
+	}
+	return all;
+}
+
+static uint64_t fact_number(const struct mount *mount, const char *name)
+{
+	CLEANUP_FREE char *text = fact(mount, name);
+
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+static const char *silence(const struct mc_node *node, char text[FORMAT_SIZE])
+{
+	if (node->silent_ms == UINT32_MAX)
+		return "never";
+	if (node->silent_ms < 60000)
+		snprintf(text, FORMAT_SIZE, "%.1f s ago", node->silent_ms / 1000.0);
+	else
+		return strcat((char *)format_duration(node->silent_ms / 1000, text), " ago");
+	return text;
+}
+
+static void print_nodes(const struct view *view)
+{
+	static const char *const titles[] = {"node", "id",   "state", "objects",  "used",
+					     "of",   "full", "heard", "endpoints"};
+	struct table *table = table_new("LRLRRRRRL");
+	char used[FORMAT_SIZE], capacity[FORMAT_SIZE], share[FORMAT_SIZE], heard[FORMAT_SIZE];
+
+	for (size_t i = 0; i < ARRAY_SIZE(titles); i++)
+		table_add(table, "%s", titles[i]);
+	for (size_t i = 0; i < view->node_count; i++) {
+		const struct mc_node *node = &view->nodes[i];
+		CLEANUP_FREE char *name = format_name(node->name, strlen(node->name));
+		char endpoints[MC_ENDPOINT_MAX * (MC_ENDPOINT_SIZE + 1)] = "";
+		for (uint32_t e = 0; e < node->endpoint_count; e++) {
+			strcat(endpoints, e ? " " : "");
+			strcat(endpoints, node->endpoints[e]);
+		}
+		CLEANUP_FREE char *reached = format_name(endpoints, strlen(endpoints));
+		table_add(table, "%s", name);
+		table_add(table, "%" PRIu32, node->id);
+		table_add(table, "%s", node->alive ? "alive" : "lost");
+		table_add(table, "%" PRIu64, node->objects);
+		table_add(table, "%s", format_size(node->used, used));
+		table_add(table, "%s", format_size(node->capacity, capacity));
+		table_add(table, "%s", format_share(node->used, node->capacity, share));
+		table_add(table, "%s", silence(node, heard));
+		table_add(table, "%s", reached);
+	}
+	table_print(table, stdout);
+	table_free(table);
+}
+
+static void print_master(struct cluster *cluster, const struct view *view)
+{
+	const struct master_space *space = &view->space;
+	char used[FORMAT_SIZE], capacity[FORMAT_SIZE], share[FORMAT_SIZE];
+
+	printf("master       %s\n",
+	       cluster_address(cluster) ? cluster_address(cluster) : "unknown");
+	if (view->state) {
+		printf("             not reached: %s\n", mc_status_text(view->state));
+		return;
+	}
+	printf("             %s, version %s, over %s, answered in %.1f ms\n", view->facts->name,
+	       view->facts->version, view->facts->peer, (double)view->facts->answer_ns / 1e6);
+	printf("objects      %" PRIu64 " in %" PRIu64 " director%s\n", space->objects,
+	       space->directories, space->directories == 1 ? "y" : "ies");
+	printf("capacity     %s used of %s, %s full\n", format_size(space->used, used),
+	       format_size(space->capacity, capacity),
+	       format_share(space->used, space->capacity, share));
+	printf("nodes        %" PRIu32 " alive, %zu lost\n", space->nodes,
+	       view->node_count -
+		       (view->node_count < space->nodes ? view->node_count : space->nodes));
+	if (view->node_count > 0) {
+		printf("\n");
+		print_nodes(view);
+	}
+}
+
+static void print_fact(const struct mount *mount, const char *label, const char *name)
+{
+	CLEANUP_FREE char *text = fact(mount, name);
+
+	printf("%-12s %s\n", label, text ? text : "unknown");
+}
+
+static void print_mount(const struct mount *mount)
+{
+	char used[FORMAT_SIZE], capacity[FORMAT_SIZE];
+
+	printf("\nmount        %s\n", mount->path ? mount->path : "none here");
+	if (mount->state) {
+		printf("             %s\n", mount->why);
+		return;
+	}
+	print_fact(mount, "node", "node");
+	print_fact(mount, "passthrough", "passthrough");
+	print_fact(mount, "io_uring", "io_uring");
+	print_fact(mount, "transport", "transport");
+	print_fact(mount, "master", "master");
+	print_fact(mount, "connected", "connected");
+	print_fact(mount, "pool", "pool");
+	print_fact(mount, "", "pool_kind");
+	printf("             %s used of %s, %" PRIu64 " objects\n",
+	       format_size(fact_number(mount, "pool_used"), used),
+	       format_size(fact_number(mount, "pool_capacity"), capacity),
+	       fact_number(mount, "pool_objects"));
+}
+
+static cJSON *node_document(const struct mc_node *node)
+{
+	cJSON *object = document_object();
+	cJSON *endpoints = document_list();
+
+	document_add_text(object, "name", node->name);
+	document_add_number(object, "id", node->id);
+	document_add_bool(object, "alive", node->alive);
+	document_add_number(object, "capacity", node->capacity);
+	document_add_number(object, "used", node->used);
+	document_add_number(object, "objects", node->objects);
+	if (node->silent_ms != UINT32_MAX)
+		document_add_number(object, "silent_ms", node->silent_ms);
+	document_add_text(object, "host", node->host);
+	for (uint32_t i = 0; i < node->endpoint_count; i++)
+		document_append(endpoints, cJSON_CreateString(node->endpoints[i]));
+	document_add(object, "endpoints", endpoints);
+	return object;
+}
+
+static void add_master(cJSON *document, struct cluster *cluster, const struct view *view)
+{
+	cJSON *master = document_object();
+	cJSON *nodes = document_list();
+	char cluster_id[FORMAT_SIZE];
+
+	if (cluster_address(cluster))
+		document_add_text(master, "address", cluster_address(cluster));
+	document_add_bool(master, "reached", view->state == MC_OK);
+	if (view->state)
+		document_add_text(master, "error", mc_status_text(view->state));
+	if (view->facts) {
+		document_add_text(master, "name", view->facts->name);
+		document_add_text(master, "version", view->facts->version);
+		document_add_text(master, "peer", view->facts->peer);
+		document_add_text(master, "cluster", format_id(view->facts->cluster, cluster_id));
+		document_add_number(master, "answer_ns", view->facts->answer_ns);
+	}
+	document_add(document, "master", master);
+	if (view->state)
+		cJSON_Delete(nodes);
+	if (view->state)
+		return;
+	document_add_number(document, "objects", view->space.objects);
+	document_add_number(document, "directories", view->space.directories);
+	document_add_number(document, "capacity", view->space.capacity);
+	document_add_number(document, "used", view->space.used);
+	for (size_t i = 0; i < view->node_count; i++)
+		document_append(nodes, node_document(&view->nodes[i]));
+	document_add(document, "nodes", nodes);
+}
+
+/* {"on": false, "why": "off: by option"} */
+static void add_switch(cJSON *mount, const struct mount *of, const char *name)
+{
+	CLEANUP_FREE char *text = fact(of, name);
+	cJSON *object = document_object();
+
+	document_add_bool(object, "on", text && strncmp(text, "on", 2) == 0);
+	document_add_text(object, "why", text ? text : "unknown");
+	document_add(mount, name, object);
+}
+
+static void add_fact(cJSON *object, const char *field, const struct mount *mount, const char *name)
+{
+	CLEANUP_FREE char *text = fact(mount, name);
+
+	if (text)
+		document_add_text(object, field, text);
+}
+
+static void add_mount(cJSON *document, const struct mount *mount)
+{
+	cJSON *object = document_object();
+	cJSON *transports = document_list();
+	cJSON *pool = document_object();
+	CLEANUP_FREE char *connected = fact(mount, "connected");
+	const char *at = NULL;
+
+	document_add(document, "mount", object);
+	if (mount->path)
+		document_add_text(object, "path", mount->path);
+	document_add_bool(object, "answers", mount->state == MC_OK);
+	if (mount->why)
+		document_add_text(object, "error", mount->why);
+	document_add(object, "transports", transports);
+	document_add(object, "pool", pool);
+	if (mount->state)
+		return;
+	add_fact(object, "node", mount, "node");
+	add_switch(object, mount, "passthrough");
+	add_switch(object, mount, "io_uring");
+	for (char *text; (text = mount_fact(mount, "transport", &at)) != NULL; free(text))
+		document_append(transports, cJSON_CreateString(text));
+	add_fact(object, "master", mount, "master");
+	add_fact(object, "master_option", mount, "master_option");
+	document_add_bool(object, "connected", connected && strcmp(connected, "yes") == 0);
+	add_fact(pool, "path", mount, "pool");
+	add_fact(pool, "kind", mount, "pool_kind");
+	document_add_number(pool, "capacity", fact_number(mount, "pool_capacity"));
+	document_add_number(pool, "used", fact_number(mount, "pool_used"));
+	document_add_number(pool, "objects", fact_number(mount, "pool_objects"));
+}
+
+static enum exit_code status_run(struct cluster *cluster, int count, char **operands)
+{
+	const struct mount *mount = cluster_mount(cluster);
+	struct view view;
+
+	(void)count;
+	(void)operands;
+	look(cluster, &view);
+	if (cluster->settings->json) {
+		cJSON *document = document_object();
+		add_master(document, cluster, &view);
+		add_mount(document, mount);
+		document_print(document);
+	} else {
+		print_master(cluster, &view);
+		print_mount(mount);
+	}
+	free(view.nodes);
+	enum exit_code code = exit_code_of(view.state);
+	/* A machine without a mount is no fault; a mount that hangs or is dead is one. */
+	if (mount->state == MC_TIMEOUT || mount->state == MC_UNREACHABLE ||
+	    (mount->state && cluster->settings->mount)) {
+		if (view.state == MC_OK)
+			complain("%s", mount->why);
+		code = exit_code_graver(code, EXIT_CODE_UNREACHABLE);
+	}
+	return code;
+}
+
+const struct command command_status = {
+	.name = "status",
+	.operands = "",
+	.summary = "Tell of the master, its nodes, their room, and of the mount here.",
+	.text = "\nOf the mount: whether passthrough and io_uring are on, and if not, why not; "
+		"the\n"
+		"transports that peers can use; the pool. What can be told is told, also when the\n"
+		"master or the mount does not answer; then it ends with 3.\n",
+	.run = status_run,
+};
