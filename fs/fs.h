@@ -112,6 +112,8 @@ void inode_forget_locked(struct fs *fs, uint64_t id, uint64_t lookups);
 struct inode *inode_find_locked(struct fs *fs, uint64_t id);
 /* The object of a node id, counted; NULL: the kernel asks for what we never gave. */
 struct object *inode_object(struct fs *fs, uint64_t id);
+/* Free all: the kernel is gone. */
+void inodes_close(struct fs *fs);
 /* Close the backing id unless it is open. */
 void inode_let_go_locked(struct fs *fs, struct object *object);
 

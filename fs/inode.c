@@ -19,6 +19,8 @@ static void backing_close(struct fs *fs, struct inode *inode)
 	if (inode->backing_id == 0)
 		return;
 	inode->backing_id = 0;
+	if (fuse_session_fd(fs->session) < 0)
+		return; /* unmounted: the kernel has closed them all */
 	if (ioctl(fuse_session_fd(fs->session), FUSE_IOCTL_BACKING_CLOSE, &id) < 0)
 		log_warn("a backing file can't be closed error=%d", errno);
 }
@@ -78,6 +80,20 @@ void inode_forget_locked(struct fs *fs, uint64_t id, uint64_t lookups)
 		return;
 	inode->lookups -= lookups < inode->lookups ? lookups : inode->lookups;
 	inode_free_locked(fs, inode);
+}
+
+void inodes_close(struct fs *fs)
+{
+	struct object_table *table = node_objects(fs->node);
+
+	node_lock(fs->node);
+	for (uint32_t i = 0; i < table->size; i++) {
+		for (struct object *o = table->by_id[i]; o; o = o->next_by_id) {
+			free(o->user);
+			o->user = NULL;
+		}
+	}
+	node_unlock(fs->node);
 }
 
 void inode_let_go_locked(struct fs *fs, struct object *object)

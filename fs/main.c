@@ -361,6 +361,8 @@ static int run(struct daemon *d)
 		log_info("unmounted path=%s", d->mountpoint);
 	}
 	report(d, false);
+	if (fs->node)
+		inodes_close(fs);
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	node_close(fs->node, destroy);
