@@ -129,7 +129,8 @@ static struct entry *entry_new(const char *name, size_t name_size, const struct 
 	entry->id = attr->id;
 	entry_attr_set(entry, attr);
 	entry->name_size = (uint8_t)name_size;
-	memcpy(entry->name, name, name_size);
+	if (name_size)
+		memcpy(entry->name, name, name_size);
 	if (!entry_is_directory(entry))
 		return entry;
 	entry->directory = malloc(sizeof(*entry->directory));
@@ -296,11 +297,12 @@ struct entry *catalog_replace(struct catalog *catalog, struct entry *taken, stru
 enum mc_status catalog_renumber(struct catalog *catalog, struct entry *entry, uint64_t id)
 {
 	MUST(!entry_is_directory(entry) && !catalog_find(catalog, id));
-	uint64_t before = entry->id;
-	if (!table_insert(&catalog->by_id, id_hash(catalog, id), entry))
+	if (!table_reserve(&catalog->by_id))
 		return MC_NO_MEMORY;
-	table_remove(&catalog->by_id, id_hash(catalog, before), entry);
+	/* An item is found by its address too, so it is never in the table twice. */
+	table_remove(&catalog->by_id, id_hash(catalog, entry->id), entry);
 	entry->id = id;
+	MUST(table_insert(&catalog->by_id, id_hash(catalog, id), entry));
 	return MC_OK;
 }
 

@@ -70,11 +70,16 @@ static bool grow(struct table *table)
 	return true;
 }
 
+bool table_reserve(struct table *table)
+{
+	move_some(table, MOVE_COUNT);
+	return table->filled < (table->mask + 1) / 4 * 3 || grow(table);
+}
+
 bool table_insert(struct table *table, uint64_t hash, void *item)
 {
 	MUST(((uintptr_t)item >> 48) == 0 && (uintptr_t)item > TABLE_REMOVED);
-	move_some(table, MOVE_COUNT);
-	if (table->filled + 1 > (table->mask + 1) / 4 * 3 && !grow(table))
+	if (!table_reserve(table))
 		return false;
 	slot_fill(table, hash, TABLE_TAG(hash) | (uintptr_t)item);
 	table->count++;

@@ -35,7 +35,9 @@ bool table_init(struct table *table, uint64_t (*hash)(const struct table *table,
 		uint64_t seed);
 void table_fini(struct table *table);
 
-/* The item's key must not be in the table.  False: out of memory, nothing happened. */
+/* Make sure that the next insert finds room.  False: out of memory. */
+bool table_reserve(struct table *table);
+/* Neither the key nor the item may be in the table.  False: out of memory, nothing happened. */
 bool table_insert(struct table *table, uint64_t hash, void *item);
 /* The item must be in the table. */
 void table_remove(struct table *table, uint64_t hash, const void *item);

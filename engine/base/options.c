@@ -9,6 +9,9 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 
+#define HELP_COLUMN 28 /* where the sentences stand */
+#define HELP_WIDTH  80
+
 static enum mc_status refuse(struct options *options, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 static enum mc_status refuse(struct options *options, const char *format, ...)
@@ -372,6 +375,28 @@ static const char *row_unit(const struct option_row *row)
 	return row->unit ? row->unit : units[row->type];
 }
 
+/* Print words from the help's column on, wrapped. */
+static void words_print(const char *text, FILE *out)
+{
+	int column = HELP_COLUMN;
+
+	while (*text) {
+		int size = (int)strcspn(text, " ");
+		if (column > HELP_COLUMN && column + 1 + size > HELP_WIDTH) {
+			fprintf(out, "\n%*s", HELP_COLUMN, "");
+			column = HELP_COLUMN;
+		} else if (column > HELP_COLUMN) {
+			fputc(' ', out);
+			column++;
+		}
+		fprintf(out, "%.*s", size, text);
+		column += size;
+		text += size;
+		text += strspn(text, " ");
+	}
+	fputc('\n', out);
+}
+
 static void row_help(const struct option_row *row, bool as_list, FILE *out)
 {
 	const char *unit = row_unit(row);
@@ -387,11 +412,12 @@ static void row_help(const struct option_row *row, bool as_list, FILE *out)
 	else
 		snprintf(left, sizeof(left), "  %s--%s%s%s", letter, row->name, unit ? " " : "",
 			 unit ? unit : "");
-	fprintf(out, "%-27s %s\n", left, row->help);
+	fprintf(out, "%-*s ", HELP_COLUMN - 1, left);
+	words_print(row->help, out);
 	bool range = (number && (row->min || row->max)) || row->choices;
 	if (!row->initial && !range)
 		return;
-	fprintf(out, "%-27s ", "");
+	fprintf(out, "%*s", HELP_COLUMN, "");
 	if (row->initial)
 		fprintf(out, "Default %s", row->initial[0] ? row->initial : "none");
 	fputs(row->initial && range ? ", " : "", out);

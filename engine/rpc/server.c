@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
-#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 
@@ -27,7 +26,6 @@ struct server {
 	int unix_fd;
 	size_t connection_count;
 	uint64_t connection_number;
-	uint64_t busy_ns; /* when input last came */
 	bool stopping;
 	bool again; /* a connection ended: its owner has work in another turn */
 	struct connection *connections;
@@ -383,13 +381,6 @@ static void ready_flush(struct server *server, bool drop)
 
 static int events_wait(struct server *server, struct epoll_event *events)
 {
-	uint64_t spin_ns = (uint64_t)server->config.spin_us * 1000;
-
-	while (spin_ns && !server->again && clock_ns() - server->busy_ns < spin_ns) {
-		int count = epoll_wait(server->epoll_fd, events, EVENT_MAX, 0);
-		if (count != 0)
-			return count;
-	}
 	int timeout_ms = server->again ? 0 : (int)server->config.tick_ms;
 	server->again = false;
 	return epoll_wait(server->epoll_fd, events, EVENT_MAX, timeout_ms);
@@ -420,8 +411,6 @@ void server_run(struct server *server)
 		int count = events_wait(server, events);
 		for (int i = 0; i < count; i++)
 			event_handle(server, &events[i]);
-		if (server->config.spin_us && count > 0)
-			server->busy_ns = clock_ns();
 		bool good = server->config.ops->turn(server->config.context);
 		ready_flush(server, !good);
 	}

@@ -71,7 +71,6 @@ struct server_config {
 	const char *socket; /* "@NAME", "auto": "@NAME-PORT" of auto_name; NULL: none */
 	const char *auto_name;
 	uint32_t tick_ms;
-	uint32_t spin_us; /* look for input without sleeping this long after the last; 0: never */
 	const struct server_ops *ops;
 	void *context;
 };

@@ -11,9 +11,10 @@
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 
-#define MS_NS	      1000000ull
-#define TURN_REQUESTS 32 /* answers to one visitor before others get their turn */
-#define DEAF_MS	      100u
+#define MS_NS	  1000000ull
+#define TURN_COST 32	      /* what one visitor gets before others do: answers, and ... */
+#define TURN_SIZE (64u << 10) /* ... bytes that cost as much as an answer */
+#define DEAF_MS	  100u
 
 /* --- answers ------------------------------------------------------------ */
 
@@ -251,12 +252,12 @@ static enum mc_status serve(struct visitor *visitor)
 {
 	bool filled = false;
 
-	for (int served = 0; served < TURN_REQUESTS;) {
+	for (uint32_t cost = 0; cost < TURN_COST;) {
 		if (visitor->answer.head_size) {
+			cost += 1 + visitor->answer.remaining / TURN_SIZE;
 			enum mc_status status = push(visitor);
 			if (status)
 				return status == MC_AGAIN ? MC_OK : status;
-			served++;
 		}
 		enum mc_status status = serve_next(visitor);
 		if (status == MC_OK)

@@ -147,7 +147,7 @@ enum mc_status poller_start(struct poller *poller, const char *name,
 		status = poller_watch(poller, &poller->timer, EPOLLIN);
 	if (status)
 		goto err_close;
-	/* Signals are for the main thread; and sendfile(2) knows no MSG_NOSIGNAL. */
+	/* Signals are for the main thread. */
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);

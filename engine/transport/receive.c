@@ -12,7 +12,7 @@
 /* Read at once, so that it is summed while it is in the cache. */
 #define PIECE_SIZE     PULLER_SCRATCH_SIZE
 #define LOW_WATER_SIZE (256u << 10)
-#define TURN_PIECES    16 /* then other links get their turn */
+#define TURN_PIECES    4 /* then other links get their turn */
 
 /* Where the next bytes of the body go. */
 static uint8_t *body_at(struct link *link)

@@ -10,7 +10,7 @@
  *   offset size
  *    0     2   magic, 0x434d ("MC")
  *    2     1   protocol version, 1
- *    3     1   kind: 0 request, 1 reply, 2 push (master to mount, no answer)
+ *    3     1   kind: 0 request, 1 reply, 2 push (it has no answer)
  *    4     2   verb
  *    6     2   status of a reply: 0 or a negative enum mc_status, as int16
  *    8     4   bytes of body that follow, at most MC_BODY_SIZE_MAX
@@ -153,6 +153,7 @@
  * with its first byte, has no bytes, and the owner holds the object until
  * RELEASE or the end of the connection.  MC_STALE: the owner has another
  * version.  MC_NOT_FOUND: it has none.  version 0 asks for whatever there is.
+ * RELEASE may be sent as a push, and then is not answered.
  *
  * History
  *   1   first

@@ -31,7 +31,7 @@
 #define VERSION	    7u
 #define ID_FIRST    100u
 #define ID_MISSING  99u
-#define PATIENCE_MS 20000u
+#define PATIENCE_MS 60000u
 #define MIB	    (1ull << 20)
 
 /* --- the fake source: objects in memory files ----------------------------- */
@@ -467,7 +467,7 @@ START_TEST(sixty_four_pulls_at_once_all_arrive)
 	for (int i = 0; i < 8; i++)
 		fake_add(&world.fake, i, (uint64_t)i * 700001);
 	for (int i = 0; i < 64; i++) {
-		getting_init(&gettings[i], world.puller, ID_FIRST + (uint64_t)(i % 8), 0, 5000);
+		getting_init(&gettings[i], world.puller, ID_FIRST + (uint64_t)(i % 8), 0, 20000);
 		getting_start(&gettings[i], world.endpoint);
 	}
 	for (int i = 0; i < 64; i++) {
@@ -960,7 +960,7 @@ static Suite *suite(void)
 
 	tcase_set_timeout(right, 60);
 	tcase_set_timeout(failing, 60);
-	tcase_set_timeout(strange, 60);
+	tcase_set_timeout(strange, 240);
 	tcase_add_loop_test(right, objects_of_every_size_arrive_whole, 0, TRANSPORTS);
 	tcase_add_loop_test(right, objects_arrive_over_ipv6_and_over_any_address, 0, TRANSPORTS);
 	tcase_add_loop_test(right, a_missing_object_is_not_found, 0, TRANSPORTS);

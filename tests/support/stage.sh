@@ -24,6 +24,8 @@ stages_begin() {
     logs=$PWD/build/log
     mkdir -p "$logs"
     TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/mooncake-test.XXXXXX") || exit 1
+    # Tests become other users, who must get to their mounts in it.
+    chmod 755 "$TMPDIR"
     # What we start carries this, so what is left over can be told from others.
     MOONCAKE_TEST_RUN=$(basename "$TMPDIR")
     export TMPDIR MOONCAKE_TEST_RUN

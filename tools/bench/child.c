@@ -119,13 +119,14 @@ bool child_stop(struct child *child, int timeout_ms)
 	for (int waited_ms = 0; waited_ms < timeout_ms; waited_ms += POLL_MS) {
 		if (waitpid(child->pid, &wait_status, WNOHANG) != 0) {
 			child->pid = 0;
+			child->wait_status = wait_status;
 			return WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
 		}
 		usleep(POLL_MS * 1000);
 	}
 	log_warn("child did not end in time name=%s timeout_ms=%d", child->name, timeout_ms);
 	kill(child->pid, SIGKILL);
-	waitpid(child->pid, NULL, 0);
+	waitpid(child->pid, &child->wait_status, 0);
 	child->pid = 0;
 	return false;
 }

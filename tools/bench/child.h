@@ -18,7 +18,8 @@
 #include <mooncake/status.h>
 
 struct child {
-	pid_t pid; /* 0: not running */
+	pid_t pid;	 /* 0: not running */
+	int wait_status; /* of one that has ended, as waitpid() gave it */
 	char name[32];
 	char log[PATH_MAX];
 };

@@ -27,8 +27,8 @@ static const char *const node_command[] = {
 	"{mount}",
 	"-f",
 	"-o",
-	"master=127.0.0.1:{port},segment={segment},listen=127.0.0.1,announce=127.0.0.1"
-	",name={node}{extra}",
+	("master=127.0.0.1:{port},segment={segment},listen=127.0.0.1,announce=127.0.0.1,"
+	 "name={node}{extra}"),
 	NULL,
 };
 
@@ -164,13 +164,14 @@ void cluster_stop(struct cluster *cluster)
 		struct child *child = &cluster->nodes[i].child;
 
 		if (child_running(child) && !child_stop(child, STOP_TIMEOUT_MS)) {
-			log_warn("a node ended badly name=%s", child->name);
+			log_warn("a node ended badly name=%s status=0x%x", child->name,
+				 child->wait_status);
 			child_show_log(child);
 		}
 		mountpoint_clear(cluster->nodes[i].mount);
 	}
 	if (child_running(&cluster->master) && !child_stop(&cluster->master, STOP_TIMEOUT_MS)) {
-		log_warn("the master ended badly");
+		log_warn("the master ended badly status=0x%x", cluster->master.wait_status);
 		child_show_log(&cluster->master);
 	}
 	cluster->node_count = 0;

@@ -50,16 +50,12 @@ static enum mc_status run_open(struct run *run)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	if (run->options.bin) {
-		snprintf(run->bin, sizeof(run->bin), "%s", run->options.bin);
-	} else {
-		ssize_t n = readlink("/proc/self/exe", run->bin, sizeof(run->bin) - 1);
-
-		if (n < 0)
-			return mc_status_from_errno(errno);
-		run->bin[n] = '\0';
-		dirname(run->bin);
-	}
+	ssize_t n = readlink("/proc/self/exe", run->home, sizeof(run->home) - 1);
+	if (n < 0)
+		return mc_status_from_errno(errno);
+	run->home[n] = '\0';
+	dirname(run->home);
+	snprintf(run->bin, sizeof(run->bin), "%s", run->options.bin ? run->options.bin : run->home);
 	run->report.out = stdout;
 	run->report.json = run->options.json;
 	enum mc_status status = workplace_make(tmp ? tmp : "/tmp", run->scratch);

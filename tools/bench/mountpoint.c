@@ -47,7 +47,14 @@ static void fusermount(const char *path)
 
 void mountpoint_clear(const char *path)
 {
-	/* Tried without a look at the list, which is not stable while others mount. */
-	if (path[0] && umount2(path, MNT_DETACH) != 0 && errno == EPERM && mountpoint_busy(path))
+	if (!path[0])
+		return;
+	/*
+	 * Tried without a look at the list, which is not stable while others
+	 * mount.  Force ends the connection: callers of a dead daemon wake up.
+	 */
+	if (umount2(path, MNT_FORCE) == 0)
+		return;
+	if (umount2(path, MNT_DETACH) != 0 && errno == EPERM && mountpoint_busy(path))
 		fusermount(path);
 }

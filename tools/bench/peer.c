@@ -103,7 +103,7 @@ static enum mc_status peer_start(struct peer *peer, char *python)
 	if (peer->run->options.script)
 		snprintf(script, sizeof(script), "%s", peer->run->options.script);
 	else
-		MUST(snprintf(script, sizeof(script), "%s/%s", peer->run->bin, SCRIPT_PATH) <
+		MUST(snprintf(script, sizeof(script), "%s/%s", peer->run->home, SCRIPT_PATH) <
 		     PATH_MAX);
 	MUST(snprintf(log, sizeof(log), "%s/mooncake-store.log", peer->run->scratch) < PATH_MAX);
 	if (pipe2(in, O_CLOEXEC) != 0)

@@ -21,7 +21,8 @@ struct run {
 	struct report report;
 	struct machine machine;
 	char scratch[PATH_MAX]; /* a directory of this run, for mounts, logs and journals */
-	char bin[PATH_MAX];	/* where the programs are */
+	char home[PATH_MAX];	/* where this program is */
+	char bin[PATH_MAX];	/* where those are that it starts */
 };
 
 /* The benches.  Each reports its rows; MC_OK also where bars were missed. */

@@ -175,7 +175,7 @@ static void verify(void)
 	uint32_t held = 0;
 
 	for (int d = 0; d < DIR_COUNT; d++) {
-		for (int k = 0; k < KEY_COUNT; k++) {
+		for (int k = DIR_COUNT; k < KEY_COUNT; k++) {
 			struct mc_attr attr = raw_attr(keys[d][k].id, keys[d][k].version, 4096);
 			char path[40];
 			if (!keys[d][k].id)
@@ -197,11 +197,14 @@ static void verify(void)
 	ck_assert_uint_eq(get_u64(&a.in), 0);
 	ck_assert_uint_eq(raw_stat_value(&a, "objects"), held);
 	for (int d = 0; d < DIR_COUNT; d++) {
-		for (int k = 0; k < KEY_COUNT; k++) {
+		for (int k = DIR_COUNT; k < KEY_COUNT; k++) {
 			char name[16];
 			key_name(name, k);
 			struct raw_found found = raw_lookup(&a, dirs[d], name);
-			ck_assert_int_eq(found.status, keys[d][k].id ? MC_OK : MC_NOT_FOUND);
+			ck_assert_msg(found.status == (keys[d][k].id ? MC_OK : MC_NOT_FOUND),
+				      "directory %d key %d: status %d id %lx, must be %lx", d, k,
+				      found.status, (unsigned long)found.entry.attr.id,
+				      (unsigned long)keys[d][k].id);
 			if (!keys[d][k].id)
 				continue;
 			ck_assert_uint_eq(found.entry.attr.id, keys[d][k].id);
