@@ -12,8 +12,9 @@ bool node_known_locked(const struct node *node, const struct object *object)
 		return false;
 	if (!object_is(object, OBJECT_PUBLISHED))
 		return true; /* a draft: nobody knows better */
+	/* Nobody knows better now. */
 	if (!client_connected(node->client))
-		return object_is(object, OBJECT_LOCAL);
+		return (object->flags & (OBJECT_LOCAL | OBJECT_DIRECTORY)) != 0;
 	if (!node->config.metacache && !object_is(object, OBJECT_LOCAL))
 		return false;
 	return object->known_session == node->session;
@@ -272,7 +273,8 @@ static bool attr_known_locked(const struct node *node, const struct object *obje
 		return true;
 	if (!node_known_locked(node, object))
 		return false;
-	if (!object_is(object, OBJECT_DIRECTORY) || node_grant_locked(node, object))
+	if (!object_is(object, OBJECT_DIRECTORY) || node_grant_locked(node, object) ||
+	    !client_connected(node->client))
 		return true;
 	return clock_ns() - object->known_ns < DIRECTORY_FRESH_NS;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -720,11 +721,24 @@ static enum mc_status duplicate(int from, int *fd)
 	return MC_OK;
 }
 
+/* For reading only: what keeps it open must not look like a writer (pool_unwritten). */
+static enum mc_status open_again(int from, int *fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", from);
+	int again = open(path, O_RDONLY | O_CLOEXEC);
+	if (again < 0)
+		return mc_status_from_errno(errno);
+	*fd = again;
+	return MC_OK;
+}
+
 enum mc_status node_descriptor(struct node *node, struct object *object, bool write, int *fd)
 {
 	WITH_LOCK(&node->lock);
 	if (object->draft_fd >= 0)
-		return duplicate(object->draft_fd, fd);
+		return write ? duplicate(object->draft_fd, fd) : open_again(object->draft_fd, fd);
 	if (object_is(object, OBJECT_LOCAL))
 		return pool_object(node->pool, object->attr.id, write ? O_RDWR : O_RDONLY, fd);
 	if (object->borrow && !write)
