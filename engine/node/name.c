@@ -660,6 +660,18 @@ struct object *node_listed_locked(struct node *node, uint64_t parent, const char
 	return directory ? node_adopt_locked(node, directory, name, strlen(name), entry) : NULL;
 }
 
+/* What is not remembered must not be concluded from; the master may grant it again. */
+static void give_grant_back(struct node *node, struct object *directory)
+{
+	struct writer w;
+
+	grant_free(directory->grant);
+	directory->grant = NULL;
+	writer_init(&w);
+	put_u64(&w, directory->attr.id);
+	node_ask(node, MC_VERB_RECALLED, &w, ignore_reply, NULL);
+}
+
 void node_forget_locked(struct node *node, struct object *object)
 {
 	if (object_is(object, OBJECT_LOCAL) || object == node->objects.root)
@@ -667,8 +679,8 @@ void node_forget_locked(struct node *node, struct object *object)
 	if (object_is(object, OBJECT_DIRECTORY)) {
 		if (object->children > 0)
 			return;
-		grant_free(object->grant);
-		object->grant = NULL;
+		if (object->grant)
+			give_grant_back(node, object);
 	}
 	free(object->xattrs);
 	object->xattrs = NULL;

@@ -75,7 +75,7 @@
  *   UNRESERVE     parent u64, name string, id u64          -
  *   GRANT_IDS     -                                        first_id u64, id_count u32
  *   NODES         -                                        count u32, count x node
- *   STATS         -                                        text (lines "name value")
+ *   STATS         -                                        string (lines "name value")
  *   PATH          id u64                                   path string
  *   SETXATTR      id u64, name string, flags u32           attr
  *                 (as setxattr(2)), value string
