@@ -135,11 +135,10 @@ static void unlink_reply(void *context, enum mc_status status, struct reader *bo
 		status = MC_OK; /* the answer was lost, the name was not */
 	if (status == MC_OK || status == MC_NOT_FOUND) {
 		node_lock(node);
-		struct object *object = op->other;
-		if (!object)
-			object = object_lookup(&node->objects, op->object->attr.id, op->name,
-					       strlen(op->name));
-		if (object && (object_is(object, OBJECT_PUBLISHED) || op->other))
+		/* What was there may have moved meanwhile: it lives on under another name. */
+		struct object *object = object_lookup(&node->objects, op->object->attr.id, op->name,
+						      strlen(op->name));
+		if (object && (object_is(object, OBJECT_PUBLISHED) || object == op->other))
 			remove_locked(node, object);
 		if (!status)
 			node_touch_locked(op->object, 0);
