@@ -161,6 +161,8 @@ enum mc_status node_replace(struct node *node, struct object *object, int32_t ti
 void node_discard_locked(struct node *node, struct object *object);
 /* The object has lost its name for good. */
 void node_removed_locked(struct node *node, struct object *object);
+/* The record of an object as it stands, RECORD_SIZE_MAX bytes at most. */
+enum mc_status node_record_locked(const struct object *object, uint8_t *bytes, size_t *size);
 /* Write the record of a committed object anew. */
 void node_rewrite_record(struct node *node, struct object *object);
 

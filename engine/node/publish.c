@@ -84,8 +84,7 @@ void node_replacement_end_locked(struct node *node, struct object *draft)
 	object_unref(&node->objects, original);
 }
 
-static enum mc_status encode_record_locked(const struct object *object, uint8_t *bytes,
-					   size_t *size)
+enum mc_status node_record_locked(const struct object *object, uint8_t *bytes, size_t *size)
 {
 	char path[MC_PATH_MAX + 1];
 	struct record record = {
@@ -107,8 +106,8 @@ void node_rewrite_record(struct node *node, struct object *object)
 	size_t size;
 
 	node_lock(node);
-	enum mc_status status =
-		object->parent ? encode_record_locked(object, bytes, &size) : MC_STALE;
+	enum mc_status status = object->parent ? node_record_locked(object, bytes, &size)
+					       : MC_STALE;
 	uint64_t id = object->attr.id;
 	int fd = object->draft_fd;
 	node_unlock(node);
@@ -351,7 +350,7 @@ static enum mc_status publish_snapshot(struct publishing *p, uint8_t *bytes, siz
 	named.parent = p->parent;
 	named.name = p->name;
 	named.flags &= ~(uint32_t)OBJECT_CACHE;
-	return encode_record_locked(&named, bytes, size);
+	return node_record_locked(&named, bytes, size);
 }
 
 static void publish_begin(struct publishing *p)

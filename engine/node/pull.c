@@ -585,6 +585,8 @@ static void pull_wait(struct op *op)
 /* Bytes of its own for an object whose file a peer is reading now. */
 static enum mc_status detach_locked(struct node *node, struct object *object)
 {
+	uint8_t record[RECORD_SIZE_MAX];
+	size_t size = sizeof(record);
 	int fd, old;
 	enum mc_status status = pool_object(node->pool, object->attr.id, O_RDONLY, &old);
 
@@ -596,6 +598,12 @@ static enum mc_status detach_locked(struct node *node, struct object *object)
 		return status;
 	CLEANUP_FD int to = fd;
 	status = node_copy_file(from, to, object->attr.size);
+	if (!status && object->parent)
+		status = node_record_locked(object, record, &size);
+	else if (!status)
+		status = pool_read_record(node->pool, object->attr.id, record, &size);
+	if (!status)
+		status = pool_record(node->pool, to, record, size);
 	if (status)
 		return status;
 	node->events.let_go(node->events.context, object);
