@@ -188,6 +188,7 @@ static void published_locked(struct node *node, struct publishing *p, const stru
 		node->local_count++;
 	node->local_bytes += p->attr.allocated - allocated;
 	pool_account(node->pool, (int64_t)(p->attr.allocated - allocated));
+	sieve_remove_locked(node, object); /* while the flags say of which list */
 	object->flags |= OBJECT_PUBLISHED;
 	object->flags &= ~(uint32_t)(OBJECT_RESERVED | OBJECT_CACHE);
 	if (object->draft_fd >= 0) {
@@ -207,7 +208,6 @@ static void published_locked(struct node *node, struct publishing *p, const stru
 	    object_name(&node->objects, object, p->parent, p->name, strlen(p->name)) != MC_OK)
 		log_warn("out of memory, a published object is not known by name id=%" PRIx64,
 			 object->attr.id);
-	sieve_remove_locked(node, object);
 	sieve_add_locked(node, object);
 }
 
