@@ -230,12 +230,20 @@ static enum mc_status sink_lend(struct transport_pull *base, const struct mc_att
 	struct node *node = pull->node;
 	enum mc_status status;
 
-	if (pull->copy) {
-		drop_draft(pull);
-		status = open_draft(pull, attr);
+	if (pull->streaming && attr->version != pull->attr.version) {
+		close(fd);
+		pull->transport->ops->give_back(pull->transport, loan);
+		return MC_STALE; /* somebody reads the version before */
+	}
+	if (!pull->streaming)
+		drop_draft(pull); /* of a replica that failed half-way */
+	if (pull->copy || pull->streaming) {
+		status = pull->streaming ? MC_OK : open_draft(pull, attr);
 		if (!status)
 			status = node_copy_file(fd, pull->fd, attr->size);
-		pull->begun = !status;
+		pull->begun = pull->streaming || !status;
+		if (!pull->begun)
+			drop_draft(pull);
 		close(fd);
 		pull->transport->ops->give_back(pull->transport, loan);
 		return status;
