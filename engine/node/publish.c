@@ -396,13 +396,12 @@ void node_publish(struct node *node, const struct publish *publish, node_done_fn
 	*p = (struct publishing){
 		.node = node, .object = publish->object, .parent = publish->parent};
 	p->name = name;
-	p->flags = publish->flags |
-		   (node->config.immutable && !object_is(publish->object, OBJECT_PUBLISHED)
-			    ? MC_PUBLISH_EXCLUSIVE
-			    : 0u);
+	p->flags = publish->flags;
 	p->done = done;
 	p->context = context;
 	node_lock(node);
+	if (node->config.immutable && !object_is(p->object, OBJECT_PUBLISHED))
+		p->flags |= MC_PUBLISH_EXCLUSIVE;
 	object_ref(p->object);
 	object_ref(p->parent);
 	node_unlock(node);
@@ -469,7 +468,9 @@ static void reserve_reply(void *context, enum mc_status status, struct reader *b
 		node_unlock(node);
 		node_release(node, op->object, true);
 	} else {
+		node_lock(node);
 		op->object->flags |= OBJECT_RESERVED;
+		node_unlock(node);
 	}
 	op_end(op, node_change_status(node, status), status ? NULL : op->object);
 }
