@@ -337,8 +337,8 @@ static enum mc_status publish_snapshot(struct publishing *p, uint8_t *bytes, siz
 	uint64_t now = clock_real_ns();
 
 	WITH_LOCK(&node->lock);
-	if (!object_is(object, OBJECT_LOCAL))
-		return MC_STALE;
+	if (!object_is(object, OBJECT_LOCAL) || object_is(object, OBJECT_REMOVED))
+		return MC_STALE; /* removed while it waited for the publish before */
 	node_sync_locked(node, object);
 	object->flags &= ~(uint32_t)OBJECT_DIRTY;
 	p->first = object->draft_fd >= 0;
