@@ -31,6 +31,11 @@ void node_sync_locked(struct node *node, struct object *object)
 	if (time_before(object->attr.ctime, object->attr.mtime))
 		object->attr.ctime = object->attr.mtime;
 	pool_mark(node->pool, object->attr.id, object->draft_fd);
+	/* What was written between the look and the mark counts as seen: see it. */
+	if (pool_stat(node->pool, object->attr.id, object->draft_fd, &st))
+		return;
+	object->attr.size = (uint64_t)st.st_size;
+	object->attr.allocated = (uint64_t)st.st_blocks * 512;
 }
 
 static void apply_locked(struct object *object, uint32_t mask, const struct mc_attr *attr)
