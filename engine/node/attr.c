@@ -141,15 +141,15 @@ static void truncate_opened(void *context, enum mc_status status, struct object 
 	node_flush(node, object, truncated, op);
 }
 
-void node_truncate(struct node *node, struct object *object, uint64_t size, node_done_fn *done,
-		   void *context)
+void node_truncate(struct node *node, struct object *object, uint64_t size, int32_t tid,
+		   node_done_fn *done, void *context)
 {
 	struct op *op = op_new(node, object, NULL, NULL, NULL, done, context);
 
 	if (!op)
 		return;
 	op->stamp = size;
-	node_open_object(node, object, NODE_OPEN_WRITE, 0, truncate_opened, op);
+	node_open_object(node, object, NODE_OPEN_WRITE, tid, truncate_opened, op);
 }
 
 /* -- extended attributes -- */

@@ -562,6 +562,15 @@ static enum mc_status copy_borrowed_locked(struct node *node, struct object *obj
 	return status;
 }
 
+/* A draft that this thread asked for and never opened; it comes back for one only. */
+static void drop_unopened_locked(struct node *node, const struct object *object, int32_t tid)
+{
+	struct object *draft = node_replacement_locked(node, object, tid);
+
+	if (draft && draft->opens == 0)
+		node_removed_locked(node, draft);
+}
+
 static enum mc_status replace_locked(struct node *node, struct object *object, struct object *draft,
 				     int32_t tid, bool copy)
 {
@@ -589,6 +598,7 @@ enum mc_status node_replace(struct node *node, struct object *object, int32_t ti
 		return status;
 	WITH_LOCK(&node->lock);
 	struct object *draft = NULL;
+	drop_unopened_locked(node, object, tid);
 	if (object_is(object, OBJECT_NAMED))
 		draft = draft_new_locked(node, id, fd, object->attr.mode, object->attr.uid,
 					 object->attr.gid);
