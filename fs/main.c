@@ -361,10 +361,11 @@ static int run(struct daemon *d)
 		log_info("unmounted path=%s", d->mountpoint);
 	}
 	report(d, false);
-	if (fs->session)
-		fuse_session_destroy(fs->session);
+	/* Both may still answer requests, and tell the kernel, over the session. */
 	node_close(fs->node, destroy);
 	notifier_stop(fs);
+	if (fs->session)
+		fuse_session_destroy(fs->session);
 	mc_master_stop(d->master);
 	return result;
 }
