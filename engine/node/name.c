@@ -131,6 +131,7 @@ static void unlink_reply(void *context, enum mc_status status, struct reader *bo
 	struct node *node = op->node;
 
 	status = read_item(status, body);
+	bool gone = status == MC_OK;
 	if (status == MC_NOT_FOUND && resent)
 		status = MC_OK; /* the answer was lost, the name was not */
 	if (status == MC_OK || status == MC_NOT_FOUND) {
@@ -138,8 +139,11 @@ static void unlink_reply(void *context, enum mc_status status, struct reader *bo
 		/* What was there may have moved meanwhile: it lives on under another name. */
 		struct object *object = object_lookup(&node->objects, op->object->attr.id, op->name,
 						      strlen(op->name));
-		if (object && (object_is(object, OBJECT_PUBLISHED) || object == op->other))
+		bool ours = object && (object_is(object, OBJECT_PUBLISHED) || object == op->other);
+		if (ours && (gone || !object_is(object, OBJECT_LOCAL)))
 			remove_locked(node, object);
+		else if (ours) /* renamed by another node, perhaps: the master says when to drop it */
+			object_unname(&node->objects, object);
 		if (!status)
 			node_touch_locked(op->object, 0);
 		node_unlock(node);
