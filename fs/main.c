@@ -363,10 +363,11 @@ static int run(struct daemon *d)
 	report(d, false);
 	if (fs->node)
 		inodes_close(fs);
-	if (fs->session)
-		fuse_session_destroy(fs->session);
+	/* Both may still answer requests, and tell the kernel, over the session. */
 	node_close(fs->node, destroy);
 	notifier_stop(fs);
+	if (fs->session)
+		fuse_session_destroy(fs->session);
 	mc_master_stop(d->master);
 	return result;
 }

@@ -31,6 +31,11 @@ void node_sync_locked(struct node *node, struct object *object)
 	if (time_before(object->attr.ctime, object->attr.mtime))
 		object->attr.ctime = object->attr.mtime;
 	pool_mark(node->pool, object->attr.id, object->draft_fd);
+	/* What was written between the look and the mark counts as seen: see it. */
+	if (pool_stat(node->pool, object->attr.id, object->draft_fd, &st))
+		return;
+	object->attr.size = (uint64_t)st.st_size;
+	object->attr.allocated = (uint64_t)st.st_blocks * 512;
 }
 
 static void apply_locked(struct object *object, uint32_t mask, const struct mc_attr *attr)
@@ -136,15 +141,15 @@ static void truncate_opened(void *context, enum mc_status status, struct object 
 	node_flush(node, object, truncated, op);
 }
 
-void node_truncate(struct node *node, struct object *object, uint64_t size, node_done_fn *done,
-		   void *context)
+void node_truncate(struct node *node, struct object *object, uint64_t size, int32_t tid,
+		   node_done_fn *done, void *context)
 {
 	struct op *op = op_new(node, object, NULL, NULL, NULL, done, context);
 
 	if (!op)
 		return;
 	op->stamp = size;
-	node_open_object(node, object, NODE_OPEN_WRITE, 0, truncate_opened, op);
+	node_open_object(node, object, NODE_OPEN_WRITE, tid, truncate_opened, op);
 }
 
 /* -- extended attributes -- */

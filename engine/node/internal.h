@@ -167,6 +167,8 @@ enum mc_status node_replace(struct node *node, struct object *object, int32_t ti
 void node_discard_locked(struct node *node, struct object *object);
 /* The object has lost its name for good. */
 void node_removed_locked(struct node *node, struct object *object);
+/* The record of an object as it stands, RECORD_SIZE_MAX bytes at most. */
+enum mc_status node_record_locked(const struct object *object, uint8_t *bytes, size_t *size);
 /* Write the record of a committed object anew. */
 void node_rewrite_record(struct node *node, struct object *object);
 
@@ -183,8 +185,6 @@ enum mc_status node_transports_open(struct node *node);
 void node_transports_close(struct node *node);
 /* Copy bytes 0 to size.  MC_IO: the source is shorter. */
 enum mc_status node_copy_file(int from, int to, uint64_t size);
-/* What a borrowed object is read from; -1: it is not borrowed. */
-int node_borrow_fd_locked(const struct object *object);
 void node_borrow_end_locked(struct node *node, struct object *object);
 
 /* -- source.c -- */

@@ -33,6 +33,8 @@ static void flushed(void *context, enum mc_status status, struct object *object)
 	node_lock(node);
 	op->object->writers--;
 	node->writers--;
+	if (op->object->opens == 0)
+		sieve_add_locked(node, op->object);
 	node_unlock(node);
 	op_free(op);
 }
@@ -67,6 +69,7 @@ void node_linger_turn(struct node *node)
 		if (op) {
 			node_lock(node);
 			gone->object->writers++; /* so that the file is looked at */
+			sieve_remove_locked(node, gone->object);
 			node->writers++;
 			node_unlock(node);
 			node_flush(node, gone->object, flushed, op);

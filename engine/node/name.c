@@ -131,16 +131,20 @@ static void unlink_reply(void *context, enum mc_status status, struct reader *bo
 	struct node *node = op->node;
 
 	status = read_item(status, body);
+	bool gone = status == MC_OK;
 	if (status == MC_NOT_FOUND && resent)
 		status = MC_OK; /* the answer was lost, the name was not */
 	if (status == MC_OK || status == MC_NOT_FOUND) {
 		node_lock(node);
-		struct object *object = op->other;
-		if (!object)
-			object = object_lookup(&node->objects, op->object->attr.id, op->name,
-					       strlen(op->name));
-		if (object && (object_is(object, OBJECT_PUBLISHED) || op->other))
+		/* What was there may have moved meanwhile: it lives on under another name. */
+		struct object *object = object_lookup(&node->objects, op->object->attr.id, op->name,
+						      strlen(op->name));
+		bool ours = object && (object_is(object, OBJECT_PUBLISHED) || object == op->other);
+		if (ours && (gone || !object_is(object, OBJECT_LOCAL)))
 			remove_locked(node, object);
+		else if (ours) /* renamed by another node, perhaps: the master says when to drop it
+				*/
+			object_unname(&node->objects, object);
 		if (!status)
 			node_touch_locked(op->object, 0);
 		node_unlock(node);
@@ -507,6 +511,7 @@ void node_rename(struct node *node, const struct node_rename *rename, node_done_
 	if (from && to && object)
 		m = move_new(node, rename, object, from, to);
 	bool unpublished = object && !object_is(object, OBJECT_PUBLISHED);
+	bool publishing = object && object_is(object, OBJECT_PUBLISHING);
 	node_unlock(node);
 	if (!m) {
 		done(context, from && to && object ? MC_NO_MEMORY : MC_NOT_FOUND, NULL);
@@ -514,9 +519,9 @@ void node_rename(struct node *node, const struct node_rename *rename, node_done_
 	}
 	m->done = done;
 	m->context = context;
-	if (unpublished && !object_is(object, OBJECT_PUBLISHING))
+	if (unpublished && !publishing)
 		move_draft(m);
-	else if (object_is(object, OBJECT_PUBLISHING))
+	else if (publishing)
 		node_flush(node, object, move_flushed, m);
 	else
 		move_named(m);

@@ -162,8 +162,8 @@ void node_sync_locked(struct node *node, struct object *object);
 void node_setattr(struct node *node, struct object *object, uint32_t mask,
 		  const struct mc_attr *attr, node_done_fn *done, void *context);
 /* Change the size; a published object that nobody has open for writing is published again. */
-void node_truncate(struct node *node, struct object *object, uint64_t size, node_done_fn *done,
-		   void *context);
+void node_truncate(struct node *node, struct object *object, uint64_t size, int32_t tid,
+		   node_done_fn *done, void *context);
 
 typedef void node_xattr_fn(void *context, enum mc_status status, const void *value, size_t size);
 /* The value; MC_NO_DATA. */

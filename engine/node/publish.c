@@ -84,8 +84,7 @@ void node_replacement_end_locked(struct node *node, struct object *draft)
 	object_unref(&node->objects, original);
 }
 
-static enum mc_status encode_record_locked(const struct object *object, uint8_t *bytes,
-					   size_t *size)
+enum mc_status node_record_locked(const struct object *object, uint8_t *bytes, size_t *size)
 {
 	char path[MC_PATH_MAX + 1];
 	struct record record = {
@@ -108,7 +107,7 @@ void node_rewrite_record(struct node *node, struct object *object)
 
 	node_lock(node);
 	enum mc_status status =
-		object->parent ? encode_record_locked(object, bytes, &size) : MC_STALE;
+		object->parent ? node_record_locked(object, bytes, &size) : MC_STALE;
 	uint64_t id = object->attr.id;
 	int fd = object->draft_fd;
 	node_unlock(node);
@@ -190,6 +189,7 @@ static void published_locked(struct node *node, struct publishing *p, const stru
 		node->local_count++;
 	node->local_bytes += p->attr.allocated - allocated;
 	pool_account(node->pool, (int64_t)(p->attr.allocated - allocated));
+	sieve_remove_locked(node, object); /* while the flags say of which list */
 	object->flags |= OBJECT_PUBLISHED;
 	object->flags &= ~(uint32_t)(OBJECT_RESERVED | OBJECT_CACHE);
 	if (object->draft_fd >= 0) {
@@ -209,7 +209,6 @@ static void published_locked(struct node *node, struct publishing *p, const stru
 	    object_name(&node->objects, object, p->parent, p->name, strlen(p->name)) != MC_OK)
 		log_warn("out of memory, a published object is not known by name id=%" PRIx64,
 			 object->attr.id);
-	sieve_remove_locked(node, object);
 	sieve_add_locked(node, object);
 }
 
@@ -341,8 +340,8 @@ static enum mc_status publish_snapshot(struct publishing *p, uint8_t *bytes, siz
 	uint64_t now = clock_real_ns();
 
 	WITH_LOCK(&node->lock);
-	if (!object_is(object, OBJECT_LOCAL))
-		return MC_STALE;
+	if (!object_is(object, OBJECT_LOCAL) || object_is(object, OBJECT_REMOVED))
+		return MC_STALE; /* removed while it waited for the publish before */
 	node_sync_locked(node, object);
 	object->flags &= ~(uint32_t)OBJECT_DIRTY;
 	p->first = object->draft_fd >= 0;
@@ -354,7 +353,7 @@ static enum mc_status publish_snapshot(struct publishing *p, uint8_t *bytes, siz
 	named.parent = p->parent;
 	named.name = p->name;
 	named.flags &= ~(uint32_t)OBJECT_CACHE;
-	return encode_record_locked(&named, bytes, size);
+	return node_record_locked(&named, bytes, size);
 }
 
 static void publish_begin(struct publishing *p)
@@ -400,13 +399,12 @@ void node_publish(struct node *node, const struct publish *publish, node_done_fn
 	*p = (struct publishing){
 		.node = node, .object = publish->object, .parent = publish->parent};
 	p->name = name;
-	p->flags = publish->flags |
-		   (node->config.immutable && !object_is(publish->object, OBJECT_PUBLISHED)
-			    ? MC_PUBLISH_EXCLUSIVE
-			    : 0u);
+	p->flags = publish->flags;
 	p->done = done;
 	p->context = context;
 	node_lock(node);
+	if (node->config.immutable && !object_is(p->object, OBJECT_PUBLISHED))
+		p->flags |= MC_PUBLISH_EXCLUSIVE;
 	object_ref(p->object);
 	object_ref(p->parent);
 	node_unlock(node);
@@ -473,7 +471,9 @@ static void reserve_reply(void *context, enum mc_status status, struct reader *b
 		node_unlock(node);
 		node_release(node, op->object, true);
 	} else {
+		node_lock(node);
 		op->object->flags |= OBJECT_RESERVED;
+		node_unlock(node);
 	}
 	op_end(op, node_change_status(node, status), status ? NULL : op->object);
 }
@@ -552,26 +552,20 @@ void node_create(struct node *node, const struct node_create *create, node_done_
 		draft_reserve(op, create->parent);
 }
 
-static enum mc_status copy_borrowed_locked(struct node *node, struct object *object,
-					   struct object *draft)
+/* A draft that this thread asked for and never opened; it comes back for one only. */
+static void drop_unopened_locked(struct node *node, const struct object *object, int32_t tid)
 {
-	int from = node_borrow_fd_locked(object);
+	struct object *draft = node_replacement_locked(node, object, tid);
 
-	if (from < 0)
-		return MC_STALE;
-	enum mc_status status = node_copy_file(from, draft->draft_fd, object->attr.size);
-	pool_mark(node->pool, draft->attr.id, draft->draft_fd);
-	draft->flags &= ~(uint32_t)OBJECT_DIRTY;
-	return status;
+	if (draft && draft->opens == 0)
+		node_removed_locked(node, draft);
 }
 
 static enum mc_status replace_locked(struct node *node, struct object *object, struct object *draft,
-				     int32_t tid, bool copy)
+				     int32_t tid)
 {
 	enum mc_status status = object_place(&node->objects, draft, object->parent, object->name,
 					     strlen(object->name));
-	if (!status && copy)
-		status = copy_borrowed_locked(node, object, draft);
 	if (status)
 		return status;
 	object_ref(object);
@@ -582,16 +576,38 @@ static enum mc_status replace_locked(struct node *node, struct object *object, s
 	return MC_OK;
 }
 
+/* Give the draft the bytes of the object, which peers or readers here go on reading. */
+static enum mc_status copy_object(struct node *node, struct object *object, uint64_t id, int to)
+{
+	int fd;
+	enum mc_status status = node_descriptor(node, object, false, &fd);
+
+	if (status)
+		return status;
+	CLEANUP_FD int from = fd;
+	status = node_make_room(node, object->attr.allocated);
+	if (!status)
+		status = node_copy_file(from, to, object->attr.size);
+	pool_mark(node->pool, id, to);
+	return status;
+}
+
 enum mc_status node_replace(struct node *node, struct object *object, int32_t tid, bool copy)
 {
 	uint64_t id;
 	int fd;
 	enum mc_status status = draft_open(node, &id, &fd);
 
+	if (!status && copy) {
+		status = copy_object(node, object, id, fd);
+		if (status)
+			close(fd);
+	}
 	if (status)
 		return status;
 	WITH_LOCK(&node->lock);
 	struct object *draft = NULL;
+	drop_unopened_locked(node, object, tid);
 	if (object_is(object, OBJECT_NAMED))
 		draft = draft_new_locked(node, id, fd, object->attr.mode, object->attr.uid,
 					 object->attr.gid);
@@ -599,7 +615,9 @@ enum mc_status node_replace(struct node *node, struct object *object, int32_t ti
 		close(fd);
 		return object_is(object, OBJECT_NAMED) ? MC_NO_MEMORY : MC_NOT_FOUND;
 	}
-	status = replace_locked(node, object, draft, tid, copy);
+	if (copy)
+		draft->flags &= ~(uint32_t)OBJECT_DIRTY;
+	status = replace_locked(node, object, draft, tid);
 	if (status)
 		node_discard_locked(node, draft);
 	object_unref(&node->objects, draft); /* the pool's reference keeps it */

@@ -231,12 +231,20 @@ static enum mc_status sink_lend(struct transport_pull *base, const struct mc_att
 	struct node *node = pull->node;
 	enum mc_status status;
 
-	if (pull->copy) {
-		drop_draft(pull);
-		status = open_draft(pull, attr);
+	if (pull->streaming && attr->version != pull->attr.version) {
+		close(fd);
+		pull->transport->ops->give_back(pull->transport, loan);
+		return MC_STALE; /* somebody reads the version before */
+	}
+	if (!pull->streaming)
+		drop_draft(pull); /* of a replica that failed half-way */
+	if (pull->copy || pull->streaming) {
+		status = pull->streaming ? MC_OK : open_draft(pull, attr);
 		if (!status)
 			status = node_copy_file(fd, pull->fd, attr->size);
-		pull->begun = !status;
+		pull->begun = pull->streaming || !status;
+		if (!pull->begun)
+			drop_draft(pull);
 		close(fd);
 		pull->transport->ops->give_back(pull->transport, loan);
 		return status;
@@ -253,11 +261,6 @@ static enum mc_status sink_lend(struct transport_pull *base, const struct mc_att
 	MUST(!pull->object->borrow);
 	pull->object->borrow = borrow;
 	return MC_OK;
-}
-
-int node_borrow_fd_locked(const struct object *object)
-{
-	return object->borrow ? object->borrow->fd : -1;
 }
 
 void node_borrow_end_locked(struct node *node, struct object *object)
@@ -583,28 +586,6 @@ static void pull_wait(struct op *op)
 
 /* -- open -- */
 
-/* Bytes of its own for an object whose file a peer is reading now. */
-static enum mc_status detach_locked(struct node *node, struct object *object)
-{
-	int fd, old;
-	enum mc_status status = pool_object(node->pool, object->attr.id, O_RDONLY, &old);
-
-	if (status)
-		return status;
-	CLEANUP_FD int from = old;
-	status = pool_draft(node->pool, &fd);
-	if (status)
-		return status;
-	CLEANUP_FD int to = fd;
-	status = node_copy_file(from, to, object->attr.size);
-	if (status)
-		return status;
-	node->events.let_go(node->events.context, object);
-	pool_mark(node->pool, object->attr.id, to);
-	pool_remove(node->pool, object->attr.id);
-	return pool_commit(node->pool, to, object->attr.id);
-}
-
 enum open_way { OPEN_DONE, OPEN_PULL, OPEN_REPLACE };
 
 static enum open_way open_locked(struct node *node, struct object *object, uint32_t flags,
@@ -627,8 +608,9 @@ static enum open_way open_locked(struct node *node, struct object *object, uint3
 	if ((flags & NODE_OPEN_TRUNCATE) && published)
 		return OPEN_REPLACE;
 	if (object_is(object, OBJECT_LOCAL)) {
-		if (write && published && object->loans > 0 && object->opens == 0)
-			*status = detach_locked(node, object);
+		/* What a peer reads now is never changed under it. */
+		if (write && published && object->loans > 0 && object->writers == 0)
+			return OPEN_REPLACE;
 		if ((flags & NODE_OPEN_TRUNCATE) && object->draft_fd >= 0 &&
 		    ftruncate(object->draft_fd, 0) < 0)
 			*status = mc_status_from_errno(errno);

@@ -10,12 +10,16 @@
  * file's mark, so that no torn read leaves the node.
  */
 
-static bool unchanged(struct node *node, uint64_t id, uint64_t size)
+/* A look at the attributes moves the mark: what it saw stands in DIRTY. */
+static bool unchanged(struct node *node, const struct source_hold *hold)
 {
+	const struct object *object = hold->object;
 	struct stat st;
 
-	return pool_stat(node->pool, id, -1, &st) == MC_OK && pool_marked(&st) &&
-	       (uint64_t)st.st_size == size;
+	WITH_LOCK(&node->lock);
+	return pool_stat(node->pool, hold->attr.id, -1, &st) == MC_OK && pool_marked(&st) &&
+	       (uint64_t)st.st_size == hold->attr.size && !object_is(object, OBJECT_DIRTY) &&
+	       !object_is(object, OBJECT_PUBLISHING) && object->attr.version == hold->attr.version;
 }
 
 static enum mc_status snapshot(struct node *node, struct source_hold *hold)
@@ -23,7 +27,7 @@ static enum mc_status snapshot(struct node *node, struct source_hold *hold)
 	int fd;
 	enum mc_status status;
 
-	if (!unchanged(node, hold->attr.id, hold->attr.size))
+	if (!unchanged(node, hold))
 		return MC_AGAIN; /* changed since it was published; the next publish is not far */
 	status = node_make_room(node, hold->attr.size);
 	if (!status)
@@ -32,7 +36,7 @@ static enum mc_status snapshot(struct node *node, struct source_hold *hold)
 		return status;
 	CLEANUP_FD int copy = fd;
 	status = node_copy_file(hold->fd, copy, hold->attr.size);
-	if (!status && !unchanged(node, hold->attr.id, hold->attr.size))
+	if (!status && !unchanged(node, hold))
 		status = MC_AGAIN;
 	if (status)
 		return status;

@@ -18,6 +18,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/net.h"
 #include "engine/rpc/wire.h"
 
 #define CLIENT_BUCKETS	      1024u
@@ -123,6 +124,10 @@ static int connect_unix(struct client *client)
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address,
 			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0)
 		return -1;
+	if (!net_peer_trusted(fd)) {
+		log_warn("another user listens at the master's socket name=%s", client->unix_name);
+		return -1;
+	}
 	return STEAL_FD(fd);
 }
 

@@ -109,7 +109,8 @@ static void resize(struct setattr *call, off_t size, struct fuse_file_info *fi)
 	int fd;
 
 	if (!fi || !((struct handle *)(uintptr_t)fi->fh)->write) {
-		node_truncate(fs->node, call->object, (uint64_t)size, resized, call);
+		node_truncate(fs->node, call->object, (uint64_t)size, fuse_req_ctx(call->req)->pid,
+			      resized, call);
 		return;
 	}
 	status = handle_descriptor(fs, (struct handle *)(uintptr_t)fi->fh, &fd);

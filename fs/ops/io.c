@@ -184,7 +184,10 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	struct object *object = handle->inode->object;
-	node_flush(fs->node, object, object->original ? flushed_first : flushed_draft, req);
+	node_lock(fs->node);
+	bool replaces = object->original;
+	node_unlock(fs->node);
+	node_flush(fs->node, object, replaces ? flushed_first : flushed_draft, req);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
