@@ -124,8 +124,7 @@ double name_timeout_locked(const struct fs *fs, const struct object *object)
 
 double attr_timeout_locked(const struct fs *fs, const struct object *object)
 {
-	if (object->writers > 0 || !object_is(object, OBJECT_PUBLISHED))
-		return 0; /* the file tells */
+	/* What a write changes the kernel asks for again by itself, passthrough or not. */
 	if (object_is(object, OBJECT_DIRECTORY) && trust(fs) > 1)
 		return 1; /* others change it without a word */
 	return trust(fs);
