@@ -66,14 +66,19 @@ void node_linger_turn(struct node *node)
 	while (gone) {
 		struct lingering *next = gone->next;
 		struct op *op = op_new(node, gone->object, NULL, NULL, NULL, ignore_done, NULL);
-		if (op) {
-			node_lock(node);
+		node_lock(node);
+		/* Who has it open for writing again publishes when they close it, not before. */
+		bool flush = op && gone->object->writers == 0;
+		if (flush) {
 			gone->object->writers++; /* so that the file is looked at */
 			sieve_remove_locked(node, gone->object);
 			node->writers++;
-			node_unlock(node);
-			node_flush(node, gone->object, flushed, op);
 		}
+		node_unlock(node);
+		if (flush)
+			node_flush(node, gone->object, flushed, op);
+		else if (op)
+			op_free(op);
 		node_unref(node, gone->object);
 		free(gone);
 		gone = next;
