@@ -243,6 +243,10 @@ static void getattr_reply(void *context, enum mc_status status, struct reader *b
 	struct mc_entry entry;
 
 	(void)resent;
+	if (status == MC_TIMEOUT && op->object->attr.id == MC_ROOT_ID) {
+		op_end(op, MC_OK, op->object); /* it is there, as it was last heard of */
+		return;
+	}
 	status = read_item(status, body);
 	if (status == MC_OK) {
 		(void)get_u64(body);
@@ -270,6 +274,9 @@ static void getattr_reply(void *context, enum mc_status status, struct reader *b
 static bool attr_known_locked(const struct node *node, const struct object *object)
 {
 	if (object_is(object, OBJECT_REMOVED))
+		return true;
+	/* The kernel asks before it lets anyone read what the mount says of itself. */
+	if (object->attr.id == MC_ROOT_ID && !client_connected(node->client))
 		return true;
 	if (!node_known_locked(node, object))
 		return false;

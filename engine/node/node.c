@@ -431,6 +431,7 @@ char *node_status(struct node *node)
 		node->transports[i]->ops->endpoint(node->transports[i], endpoint);
 		fprintf(out, "transport %s\n", endpoint);
 	}
+	fprintf(out, "transport_option %s\n", node->config.transport);
 	fclose(out);
 	return text;
 }

@@ -3,6 +3,15 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+static char *kept;
+static size_t kept_size;
+
+void complain_into(char *text, size_t size)
+{
+	kept = text;
+	kept_size = size;
+}
+
 void complain(const char *format, ...)
 {
 	char text[8192];
@@ -11,6 +20,10 @@ void complain(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	if (kept) {
+		snprintf(kept, kept_size, "%s", text);
+		return;
+	}
 	fflush(stdout);
 	fprintf(stderr, "mooncake: %s\n", text);
 }
@@ -21,6 +34,8 @@ enum exit_code exit_code_of(enum mc_status status)
 		return EXIT_CODE_OK;
 	if (status == MC_NOT_FOUND)
 		return EXIT_CODE_MISSING;
+	if (status == MC_INVALID)
+		return EXIT_CODE_USAGE;
 	if (status == MC_UNREACHABLE || status == MC_TIMEOUT || status == MC_CANCELLED)
 		return EXIT_CODE_UNREACHABLE;
 	return EXIT_CODE_FAILED;

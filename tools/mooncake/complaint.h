@@ -13,8 +13,11 @@
 
 #include "tools/mooncake/command.h"
 
-/* Print "mooncake: ..." as one line. */
+/* Print "mooncake: ..." as one line on standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* From now on, keep the last complaint in memory instead; for a process whose parent tells it. */
+void complain_into(char *text, size_t size);
 
 /* What the program ends with for a status that was complained of. */
 enum exit_code exit_code_of(enum mc_status status);

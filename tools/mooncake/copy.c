@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #define COPY_KERNEL_SIZE  (8u << 20)
 #define COPY_BUFFER_SIZE  (1u << 20)
 #define COPY_ATTEMPTS_MAX 10u
+#define COPY_LOOK_MS	  100
 
 enum mc_status copy_failed(const char *what, const char *name)
 {
@@ -30,11 +32,14 @@ enum mc_status copy_failed(const char *what, const char *name)
 		complain("%s %s: the mount's daemon has ended", what, shown);
 	else if (error == ENOSPC)
 		complain("%s %s: no space, and nothing is left that could be evicted", what, shown);
+	else if (error == EPIPE)
+		complain("%s %s: nobody reads it any more", what, shown);
 	else if (error == ETIMEDOUT)
 		complain("%s %s: a node or the master did not answer in time", what, shown);
 	else
 		complain("%s %s: %s", what, shown, strerror(error));
-	return mc_status_from_errno(error);
+	/* A pipe without a reader and a mount without a daemon are not the same to the caller. */
+	return error == EPIPE ? MC_IO : mc_status_from_errno(error);
 }
 
 const char *copy_basename(const char *path)
@@ -44,48 +49,34 @@ const char *copy_basename(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-int copy_stage(struct task *task, int directory, const char *name, unsigned mode,
-	       char staging[COPY_NAME_SIZE])
+int copy_stage(struct copy_staging *staging, int directory, const char *name, unsigned mode)
 {
-	int fd = -1;
-
-	for (unsigned attempt = 0; attempt < COPY_ATTEMPTS_MAX; attempt++) {
+	staging->directory = directory;
+	for (unsigned attempt = 0;; attempt++) {
 		char mark[32];
 		int size = snprintf(mark, sizeof(mark), MC_STAGING_MARK ".%d", (int)getpid());
 		if (attempt > 0)
 			size += snprintf(mark + size, sizeof(mark) - (size_t)size, ".%u", attempt);
-		snprintf(staging, COPY_NAME_SIZE, "%.*s%s", (int)(COPY_NAME_SIZE - 1) - size, name,
-			 mark);
-		fd = openat(directory, staging, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
-		if (fd >= 0 || errno != EEXIST)
-			break;
+		snprintf(staging->name, COPY_NAME_SIZE, "%.*s%s", (int)(COPY_NAME_SIZE - 1) - size,
+			 name, mark);
+		int fd = openat(directory, staging->name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC,
+				mode);
+		if (fd >= 0 || errno != EEXIST || attempt == COPY_ATTEMPTS_MAX)
+			return fd;
 	}
-	if (fd >= 0) {
-		task->undo_directory = directory;
-		task->undo = staging;
-	}
-	return fd;
 }
 
-void copy_unstage(struct task *task)
+void copy_unstage(const struct copy_staging *staging)
 {
-	const char *staging = task->undo;
-
-	task->undo = NULL;
-	if (staging)
-		unlinkat(task->undo_directory, staging, 0);
+	unlinkat(staging->directory, staging->name, 0);
 }
 
-bool copy_rename(struct task *task, const char *staging, const char *name)
+bool copy_rename(const struct copy_staging *staging, const char *name)
 {
-	int directory = task->undo_directory;
-
-	if (renameat(directory, staging, directory, name) == 0) {
-		task->undo = NULL;
+	if (renameat(staging->directory, staging->name, staging->directory, name) == 0)
 		return true;
-	}
 	int error = errno;
-	copy_unstage(task);
+	copy_unstage(staging);
 	errno = error;
 	return false;
 }
@@ -109,6 +100,8 @@ static enum mc_status copy_in_kernel(struct task *task, const struct copy_end *f
 			return MC_OK;
 		moved = true;
 		task_step(task, (uint64_t)size);
+		if (task_stopping())
+			return MC_CANCELLED;
 	}
 }
 
@@ -119,6 +112,8 @@ static enum mc_status write_all(struct task *task, const struct copy_end *to, co
 		task->elsewhere = to->patient;
 		ssize_t written = write(to->fd, bytes, size);
 		task->elsewhere = false;
+		if (task_stopping())
+			return MC_CANCELLED;
 		if (written < 0 && errno == EINTR)
 			continue;
 		if (written < 0)
@@ -128,6 +123,18 @@ static enum mc_status write_all(struct task *task, const struct copy_end *to, co
 		task_step(task, (uint64_t)written);
 	}
 	return MC_OK;
+}
+
+/* Wait until a pipe or a terminal has something to read. */
+static bool wait_readable(const struct copy_end *from)
+{
+	struct pollfd fd = {.fd = from->fd, .events = POLLIN};
+
+	while (from->patient && !task_stopping()) {
+		if (poll(&fd, 1, COPY_LOOK_MS) != 0)
+			return true; /* an error shows in read() */
+	}
+	return !task_stopping();
 }
 
 enum mc_status copy_bytes(struct task *task, const struct copy_end *from, const struct copy_end *to)
@@ -141,6 +148,8 @@ enum mc_status copy_bytes(struct task *task, const struct copy_end *from, const 
 	MUST(buffer != NULL);
 	for (;;) {
 		task->elsewhere = from->patient;
+		if (!wait_readable(from))
+			return MC_CANCELLED;
 		ssize_t size = read(from->fd, buffer, COPY_BUFFER_SIZE);
 		task->elsewhere = false;
 		if (size == 0)

@@ -1,7 +1,7 @@
 /*
  * tools/mooncake/copy.h -- move bytes between a file of the mount and another
  *
- * Threads   The task's thread.
+ * Threads   The task's process.
  * Errors    Complained of here; the status says what the program ends with.
  */
 #ifndef TOOLS_MOONCAKE_COPY_H
@@ -13,8 +13,11 @@
 
 #define COPY_NAME_SIZE 256u /* bytes of a component, terminator included */
 
-/* The mount's own deadline should pass first: it knows more to say. */
-#define COPY_GRACE_MS 1000u
+/* A file that has not got its name yet. */
+struct copy_staging {
+	int directory;
+	char name[COPY_NAME_SIZE];
+};
 
 /* One end of a copy. */
 struct copy_end {
@@ -31,17 +34,17 @@ MC_MUST_CHECK enum mc_status copy_bytes(struct task *task, const struct copy_end
 
 /*
  * Make a file of a name that is not taken, beside the one that it is to be
- * renamed to: "NAME.tmp.PID", shortened to fit.  It goes when the task is
- * interrupted, until copy_rename().
+ * renamed to: "NAME.tmp.PID", shortened to fit.  Returns its descriptor, or -1
+ * and errno tells why.
  */
-MC_MUST_CHECK int copy_stage(struct task *task, int directory, const char *name, unsigned mode,
-			     char staging[COPY_NAME_SIZE]);
+MC_MUST_CHECK int copy_stage(struct copy_staging *staging, int directory, const char *name,
+			     unsigned mode);
 
 /* Give it its name.  False: errno tells why, and the file is gone. */
-MC_MUST_CHECK bool copy_rename(struct task *task, const char *staging, const char *name);
+MC_MUST_CHECK bool copy_rename(const struct copy_staging *staging, const char *name);
 
 /* Unlink it. */
-void copy_unstage(struct task *task);
+void copy_unstage(const struct copy_staging *staging);
 
 /* The name at the end of a path. */
 const char *copy_basename(const char *path);

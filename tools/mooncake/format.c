@@ -105,6 +105,24 @@ char *format_name(const char *name, size_t size)
 	return text;
 }
 
+char *format_endpoints(const char *const *endpoints, size_t count, const char *between)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	MUST(out != NULL);
+	for (size_t i = 0; i < count; i++) {
+		bool shm = strncmp(endpoints[i], "shm:", 4) == 0;
+		size_t length = strlen(endpoints[i]);
+		char *shown = format_name(endpoints[i], shm ? 3 : length);
+		fprintf(out, "%s%s", i ? between : "", shown);
+		free(shown);
+	}
+	fclose(out);
+	return text;
+}
+
 const char *format_id(uint64_t id, char text[FORMAT_SIZE])
 {
 	snprintf(text, FORMAT_SIZE, "%" PRIx64, id);

@@ -32,6 +32,12 @@ const char *format_share(uint64_t part, uint64_t whole, char text[FORMAT_SIZE]);
  */
 char *format_name(const char *name, size_t size);
 
+/*
+ * Endpoints as people read them, joined by `between`: "tcp:HOST:PORT" as it is,
+ * of "shm:NAME" only the kind, since nobody types its name.  The caller frees.
+ */
+char *format_endpoints(const char *const *endpoints, size_t count, const char *between);
+
 /* Return an object's id as user.mooncake.id writes it. */
 const char *format_id(uint64_t id, char text[FORMAT_SIZE]);
 

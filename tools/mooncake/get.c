@@ -13,13 +13,13 @@
 #include "tools/mooncake/complaint.h"
 #include "tools/mooncake/copy.h"
 
-/* Lives as long as the program: a get that is given up goes on in it. */
 struct get {
 	struct task task;
 	const char *mount;
 	const char *key;
 	char target[4096]; /* "-": standard output */
-	char staging[COPY_NAME_SIZE];
+	/* set when it is opened */
+	struct copy_staging staging;
 	bool staged;
 	bool patient; /* the target is no regular file */
 };
@@ -39,6 +39,11 @@ static int open_object(struct get *get, struct stat *st)
 	}
 	get->task.total = (uint64_t)st->st_size;
 	return STEAL_FD(fd);
+}
+
+static const char *target_name(const struct get *get)
+{
+	return strcmp(get->target, "-") == 0 ? "standard output" : get->target;
 }
 
 static int open_directory_of(const char *path)
@@ -72,15 +77,18 @@ static int open_target(struct get *get, unsigned mode)
 	int directory = open_directory_of(get->target);
 	if (directory < 0)
 		return -1;
-	get->staged = true;
-	get->task.undo_at_timeout = true;
-	return copy_stage(&get->task, directory, copy_basename(get->target), mode, get->staging);
+	int fd = copy_stage(&get->staging, directory, copy_basename(get->target), mode);
+	get->staged = fd >= 0;
+	snprintf(get->task.undo, sizeof(get->task.undo), "%.*s%s",
+		 (int)(copy_basename(get->target) - get->target), get->target, get->staging.name);
+	get->task.undo_set = get->staged;
+	return fd;
 }
 
 static enum mc_status get_bytes_of(struct get *get, int object, int target)
 {
 	struct copy_end from = {object, get->key, false};
-	struct copy_end to = {target, get->target, get->patient};
+	struct copy_end to = {target, target_name(get), get->patient};
 
 	enum mc_status status = copy_bytes(&get->task, &from, &to);
 	if (!status && get->task.done < get->task.total) {
@@ -89,17 +97,17 @@ static enum mc_status get_bytes_of(struct get *get, int object, int target)
 		status = MC_IO;
 	}
 	if (close(target) < 0 && !status)
-		status = copy_failed("can't write", get->target);
-	if (status)
-		copy_unstage(&get->task);
-	else if (get->staged && !copy_rename(&get->task, get->staging, copy_basename(get->target)))
-		status = copy_failed("can't write", get->target);
+		status = copy_failed("can't write", target_name(get));
+	if (status && get->staged)
+		copy_unstage(&get->staging);
+	else if (get->staged && !copy_rename(&get->staging, copy_basename(get->target)))
+		status = copy_failed("can't write", target_name(get));
 	return status;
 }
 
 static enum mc_status get_work(struct task *task)
 {
-	struct get *get = task->context;
+	struct get *get = container_of(task, struct get, task);
 	struct stat st;
 	CLEANUP_FD int object = open_object(get, &st);
 
@@ -108,7 +116,7 @@ static enum mc_status get_work(struct task *task)
 	task_step(task, 0);
 	int target = open_target(get, st.st_mode & 0777);
 	if (target < 0)
-		return copy_failed("can't write", get->target);
+		return copy_failed("can't write", target_name(get));
 	return get_bytes_of(get, object, target);
 }
 
@@ -131,25 +139,19 @@ static bool take_operands(struct get *get, const struct settings *settings, char
 	return true;
 }
 
-static enum exit_code get_run(struct cluster *cluster, int count, char **operands)
+static enum exit_code get_do(struct cluster *cluster, struct get *get)
 {
 	const struct settings *settings = cluster->settings;
-	struct get *get = calloc(1, sizeof(*get));
-
-	(void)count;
-	MUST(get != NULL);
-	if (!take_operands(get, settings, operands))
-		return EXIT_CODE_USAGE;
 	const struct mount *mount = cluster_mount(cluster);
+
 	if (mount->state) {
 		complain("get needs a mount: %s", mount->why);
 		return EXIT_CODE_UNREACHABLE;
 	}
 	get->mount = mount->path;
 	get->task.work = get_work;
-	get->task.context = get;
-	get->task.timeout_ms = settings->timeout_ms + COPY_GRACE_MS;
-	get->task.total = TASK_TOTAL_UNKNOWN;
+	get->task.timeout_ms = settings->timeout_ms + MOUNT_GRACE_MS;
+	get->task.keep_stdout = strcmp(get->target, "-") == 0;
 	get->task.title = settings->quiet ? NULL : get->key;
 	uint64_t begin = clock_ns();
 	enum mc_status status = task_run(&get->task);
@@ -158,6 +160,17 @@ static enum exit_code get_run(struct cluster *cluster, int count, char **operand
 	if (!status && settings->json)
 		copy_print(get->key, get->task.done, clock_ns() - begin);
 	return exit_code_of(status);
+}
+
+static enum exit_code get_run(struct cluster *cluster, int count, char **operands)
+{
+	struct get *get = task_new(sizeof(*get));
+
+	(void)count;
+	enum exit_code code = take_operands(get, cluster->settings, operands) ? get_do(cluster, get)
+									      : EXIT_CODE_USAGE;
+	task_free(get);
+	return code;
 }
 
 static const struct option_row get_rows[] = {

@@ -36,7 +36,7 @@ static void print_exit_codes(void)
 	printf("exit:\n"
 	       "  0  done\n"
 	       "  1  a key, file or directory that was named is not there\n"
-	       "  2  the command line makes no sense\n"
+	       "  2  the command line, or a key or an address in it, makes no sense\n"
 	       "  3  the master or the mount can't be reached, or did not answer in time\n"
 	       "  4  anything else: no space, no permission, damaged bytes, ...\n");
 }

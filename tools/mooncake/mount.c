@@ -17,51 +17,37 @@
 #define MOUNT_COUNT_MAX	     256u
 #define MOUNT_ATTRIBUTE_SIZE 65536u
 
-/* Who reads an attribute; outlives a mount that hangs. */
+/* What the process that asks the mount works on. */
 struct reading {
 	struct task task;
-	char *path;
-	char *name;
-	char *value;
-	int error;
+	char path[4096];
+	const char *name;
+	char value[MOUNT_ATTRIBUTE_SIZE + 1];
 };
 
 static enum mc_status read_attribute(struct task *task)
 {
-	struct reading *reading = task->context;
-	char *value = calloc(1, MOUNT_ATTRIBUTE_SIZE + 1);
+	struct reading *reading = container_of(task, struct reading, task);
 
-	MUST(value != NULL);
-	ssize_t size = getxattr(reading->path, reading->name, value, MOUNT_ATTRIBUTE_SIZE);
-	if (size < 0) {
-		reading->error = errno;
-		free(value);
-		return mc_status_from_errno(reading->error);
-	}
-	reading->value = value;
-	return MC_OK;
+	ssize_t size = getxattr(reading->path, reading->name, reading->value, MOUNT_ATTRIBUTE_SIZE);
+	return size < 0 ? mc_status_from_errno(errno) : MC_OK;
 }
 
-/* A daemon that has ended leaves ENOTCONN, which is not MC_UNREACHABLE's own errno. */
 enum mc_status mount_attribute(const char *path, const char *name, uint32_t timeout_ms,
 			       char **value)
 {
-	struct reading *reading = calloc(1, sizeof(*reading));
+	struct reading *reading = task_new(sizeof(*reading));
 
-	MUST(reading != NULL);
-	reading->path = strdup(path);
-	reading->name = strdup(name);
-	MUST(reading->path && reading->name);
-	reading->task =
-		(struct task){.work = read_attribute, .context = reading, .timeout_ms = timeout_ms};
+	snprintf(reading->path, sizeof(reading->path), "%s", path);
+	reading->name = name;
+	reading->task.work = read_attribute;
+	reading->task.timeout_ms = timeout_ms + MOUNT_GRACE_MS;
 	enum mc_status status = task_run(&reading->task);
-	if (reading->task.given_up)
-		return status; /* it still reads, into what is left to it */
-	if (!status)
-		*value = reading->value;
-	free(reading->path);
-	free(reading->name);
-	free(reading);
+	if (!status) {
+		*value = strdup(reading->value);
+		MUST(*value != NULL);
+	}
+	task_free(reading);
 	return status;
 }
 
@@ -134,10 +120,12 @@ static void ask_facts(struct mount *mount, const char *path, uint32_t timeout_ms
 	if (mount->state == MC_OK)
 		return;
 	if (mount->state == MC_TIMEOUT)
-		say_why(mount, "the mount at %s does not answer within %u ms: its daemon hangs",
-			path, timeout_ms);
+		say_why(mount, "the mount at %s did not answer within %u ms: its daemon hangs",
+			path, timeout_ms + MOUNT_GRACE_MS);
 	else if (mount->state == MC_UNREACHABLE)
 		say_why(mount, "the mount at %s is dead: its daemon has ended", path);
+	else if (mount->state == MC_NOT_FOUND)
+		say_why(mount, "there is no directory %s", path);
 	else if (mount->state == MC_NO_DATA || mount->state == MC_NOT_SUPPORTED)
 		say_why(mount, "%s is not the root of a mooncakefs mount", path);
 	else
@@ -168,13 +156,13 @@ static bool fits(struct mount *mount, const char *master)
 {
 	if (mount->state)
 		return false;
-	if (!master)
-		return true;
 	CLEANUP_FREE char *own = mount_fact(mount, "master_option", &(const char *){NULL});
-	if (own && same_master(own, master))
+	if (!master || (own && same_master(own, master))) {
+		free(STEAL(mount->why)); /* of one that was asked before */
 		return true;
+	}
 	say_why(mount, "the mount at %s belongs to the master %s, not to %s", mount->path,
-		own ? own : "of nobody", master);
+		own ? own : "it does not tell", master);
 	mount->state = MC_NOT_FOUND;
 	free(mount->facts);
 	mount->facts = NULL;

@@ -16,6 +16,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * The daemon's own deadline, if it is as long as ours, should pass first: it
+ * can tell what did not answer, and answers itself.
+ */
+#define MOUNT_GRACE_MS 1000u
+
 struct mount {
 	enum mc_status state; /* MC_OK: it answers */
 	char *path;	      /* NULL: none */

@@ -13,15 +13,17 @@
 #include "tools/mooncake/complaint.h"
 #include "tools/mooncake/copy.h"
 
-/* Lives as long as the program: a put that is given up goes on in it. */
 struct put {
 	struct task task;
 	const char *mount;
 	const char *source; /* "-": standard input */
 	char key[MC_PATH_MAX + MC_NAME_MAX + 2];
-	char staging[COPY_NAME_SIZE];
-	int parent;
 };
+
+static const char *source_name(const struct put *put)
+{
+	return strcmp(put->source, "-") == 0 ? "standard input" : put->source;
+}
 
 static int open_source(struct put *put, struct stat *st)
 {
@@ -74,9 +76,18 @@ static int open_parent(struct put *put)
 	}
 }
 
-static enum mc_status put_bytes_of(struct put *put, int source, bool patient, int fd)
+/* Write the source into a staging file, and give that the key's name. */
+static enum mc_status put_through(struct put *put, int source, const struct stat *st, int parent)
 {
-	struct copy_end from = {source, put->source, patient};
+	const char *name = copy_basename(put->key);
+	bool regular = S_ISREG(st->st_mode);
+	struct copy_staging staging;
+
+	int fd = copy_stage(&staging, parent, name, regular ? st->st_mode & 0777 : 0666);
+	if (fd < 0)
+		return copy_failed("can't put", put->key);
+	task_step(&put->task, 0);
+	struct copy_end from = {source, source_name(put), !regular};
 	struct copy_end to = {fd, put->key, false};
 
 	enum mc_status status = copy_bytes(&put->task, &from, &to);
@@ -84,30 +95,26 @@ static enum mc_status put_bytes_of(struct put *put, int source, bool patient, in
 	if (close(fd) < 0 && !status)
 		status = copy_failed("can't write", put->key);
 	if (status)
-		copy_unstage(&put->task);
-	else if (!copy_rename(&put->task, put->staging, copy_basename(put->key)))
+		copy_unstage(&staging);
+	else if (!copy_rename(&staging, name))
 		status = copy_failed("can't put", put->key);
 	return status;
 }
 
 static enum mc_status put_work(struct task *task)
 {
-	struct put *put = task->context;
+	struct put *put = container_of(task, struct put, task);
 	struct stat st = {0};
 	CLEANUP_FD int source = open_source(put, &st);
 
 	if (source < 0)
-		return copy_failed("can't read", put->source);
+		return copy_failed("can't read", source_name(put));
 	task_step(task, 0);
-	put->parent = open_parent(put);
-	if (put->parent < 0)
+	CLEANUP_FD int parent = open_parent(put);
+	if (parent < 0)
 		return copy_failed("can't make the directory of", put->key);
 	task_step(task, 0);
-	unsigned mode = S_ISREG(st.st_mode) ? st.st_mode & 0777 : 0666;
-	int fd = copy_stage(task, put->parent, copy_basename(put->key), mode, put->staging);
-	if (fd < 0)
-		return copy_failed("can't put", put->key);
-	return put_bytes_of(put, source, !S_ISREG(st.st_mode), fd);
+	return put_through(put, source, &st, parent);
 }
 
 /* The key that is meant; one that ends in a slash takes the file's name.  False: it is none. */
@@ -136,26 +143,19 @@ static bool take_key(struct put *put, char *operand)
 	return true;
 }
 
-static enum exit_code put_run(struct cluster *cluster, int count, char **operands)
+static enum exit_code put_do(struct cluster *cluster, struct put *put)
 {
 	const struct settings *settings = cluster->settings;
-	struct put *put = calloc(1, sizeof(*put));
-
-	(void)count;
-	MUST(put != NULL);
-	put->source = operands[0];
-	if (!take_key(put, operands[1]))
-		return EXIT_CODE_USAGE;
 	const struct mount *mount = cluster_mount(cluster);
+
 	if (mount->state) {
 		complain("put needs a mount: %s", mount->why);
 		return EXIT_CODE_UNREACHABLE;
 	}
 	put->mount = mount->path;
 	put->task.work = put_work;
-	put->task.context = put;
-	put->task.timeout_ms = settings->timeout_ms + COPY_GRACE_MS;
-	put->task.total = TASK_TOTAL_UNKNOWN;
+	put->task.timeout_ms = settings->timeout_ms + MOUNT_GRACE_MS;
+	put->task.keep_stdin = strcmp(put->source, "-") == 0;
 	put->task.title = settings->quiet ? NULL : put->key;
 	uint64_t begin = clock_ns();
 	enum mc_status status = task_run(&put->task);
@@ -164,6 +164,17 @@ static enum exit_code put_run(struct cluster *cluster, int count, char **operand
 	if (!status && settings->json)
 		copy_print(put->key, put->task.done, clock_ns() - begin);
 	return exit_code_of(status);
+}
+
+static enum exit_code put_run(struct cluster *cluster, int count, char **operands)
+{
+	struct put *put = task_new(sizeof(*put));
+
+	(void)count;
+	put->source = operands[0];
+	enum exit_code code = take_key(put, operands[1]) ? put_do(cluster, put) : EXIT_CODE_USAGE;
+	task_free(put);
+	return code;
 }
 
 static const struct option_row put_rows[] = {

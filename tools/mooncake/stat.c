@@ -117,6 +117,16 @@ static void stat_add(cJSON *object, const struct master_found *found, const stru
 
 /* -- locate -- */
 
+static char *endpoints_of(const struct mc_node *node)
+{
+	const char *endpoints[MC_ENDPOINT_MAX];
+	size_t count = node ? node->endpoint_count : 0;
+
+	for (size_t i = 0; i < count; i++)
+		endpoints[i] = node->endpoints[i];
+	return format_endpoints(endpoints, count, " ");
+}
+
 static void locate_print(const char *shown, const struct master_found *found,
 			 const struct names *names)
 {
@@ -129,7 +139,8 @@ static void locate_print(const char *shown, const struct master_found *found,
 		table_add(table, "%s", node ? node->name : "?");
 		table_add(table, "%s", kind_of(replica));
 		table_add(table, "%s", node && node->alive ? "alive" : "lost");
-		table_add(table, "%s", node && node->endpoint_count ? node->endpoints[0] : "-");
+		CLEANUP_FREE char *reached = endpoints_of(node);
+		table_add(table, "%s", reached);
 	}
 	table_print(table, stdout);
 	table_free(table);

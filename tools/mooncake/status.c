@@ -35,21 +35,10 @@ static void look(struct cluster *cluster, struct view *view)
 		cluster_complain(cluster, view->state);
 }
 
-/* All values of a fact, joined by commas; NULL: there is none. */
+/* The first value of a fact; NULL: there is none. */
 static char *fact(const struct mount *mount, const char *name)
 {
-	const char *at = NULL;
-	char *all = mount_fact(mount, name, &at);
-
-	for (char *next; all && (next = mount_fact(mount, name, &at)) != NULL;) {
-		char *longer = NULL;
-		if (asprintf(&longer, "%s, %s", all, next) >= 0) {
-			free(all);
-			all = longer;
-		}
-		free(next);
-	}
-	return all;
+	return mount_fact(mount, name, &(const char *){NULL});
 }
 
 static uint64_t fact_number(const struct mount *mount, const char *name)
@@ -82,12 +71,10 @@ static void print_nodes(const struct view *view)
 	for (size_t i = 0; i < view->node_count; i++) {
 		const struct mc_node *node = &view->nodes[i];
 		CLEANUP_FREE char *name = format_name(node->name, strlen(node->name));
-		char endpoints[MC_ENDPOINT_MAX * (MC_ENDPOINT_SIZE + 1)] = "";
-		for (uint32_t e = 0; e < node->endpoint_count; e++) {
-			strcat(endpoints, e ? " " : "");
-			strcat(endpoints, node->endpoints[e]);
-		}
-		CLEANUP_FREE char *reached = format_name(endpoints, strlen(endpoints));
+		const char *endpoints[MC_ENDPOINT_MAX];
+		for (uint32_t e = 0; e < node->endpoint_count; e++)
+			endpoints[e] = node->endpoints[e];
+		CLEANUP_FREE char *reached = format_endpoints(endpoints, node->endpoint_count, " ");
 		table_add(table, "%s", name);
 		table_add(table, "%" PRIu32, node->id);
 		table_add(table, "%s", node->alive ? "alive" : "lost");
@@ -136,6 +123,25 @@ static void print_fact(const struct mount *mount, const char *label, const char 
 	printf("%-12s %s\n", label, text ? text : "unknown");
 }
 
+/* What peers can use, and what keeps the rest off. */
+static void print_transports(const struct mount *mount)
+{
+	CLEANUP_FREE char *option = fact(mount, "transport_option");
+	char *endpoints[MC_ENDPOINT_MAX];
+	const char *at = NULL;
+	size_t count = 0;
+
+	while (count < MC_ENDPOINT_MAX &&
+	       (endpoints[count] = mount_fact(mount, "transport", &at)) != NULL)
+		count++;
+	CLEANUP_FREE char *shown = format_endpoints((const char *const *)endpoints, count, ", ");
+	bool all = !option || strcmp(option, "auto") == 0;
+	printf("%-12s %s%s%s\n", "transport", shown,
+	       all ? "" : "; others off: by option transport=", all ? "" : option);
+	for (size_t i = 0; i < count; i++)
+		free(endpoints[i]);
+}
+
 static void print_mount(const struct mount *mount)
 {
 	char used[FORMAT_SIZE], capacity[FORMAT_SIZE];
@@ -148,7 +154,7 @@ static void print_mount(const struct mount *mount)
 	print_fact(mount, "node", "node");
 	print_fact(mount, "passthrough", "passthrough");
 	print_fact(mount, "io_uring", "io_uring");
-	print_fact(mount, "transport", "transport");
+	print_transports(mount);
 	print_fact(mount, "master", "master");
 	print_fact(mount, "connected", "connected");
 	print_fact(mount, "pool", "pool");
@@ -253,6 +259,7 @@ static void add_mount(cJSON *document, const struct mount *mount)
 	add_switch(object, mount, "io_uring");
 	for (char *text; (text = mount_fact(mount, "transport", &at)) != NULL; free(text))
 		document_append(transports, cJSON_CreateString(text));
+	add_fact(object, "transport_option", mount, "transport_option");
 	add_fact(object, "master", mount, "master");
 	add_fact(object, "master_option", mount, "master_option");
 	document_add_bool(object, "connected", connected && strcmp(connected, "yes") == 0);

@@ -1,42 +1,57 @@
 #include "tools/mooncake/task.h"
 
-#include <pthread.h>
-#include <semaphore.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "tools/mooncake/complaint.h"
 #include "tools/mooncake/progress.h"
 
-#define TASK_LOOK_MS 100u
+#define TASK_LOOK_MS  100
+#define TASK_CLEAR_MS 1000 /* for the child to clear up after a signal */
 
-struct watch {
-	struct task *task;
-	enum mc_status status; /* valid once finished */
-	_Atomic bool finished;
-	sem_t news;
-};
-
-static sem_t *signal_news; /* of the task that runs now */
 static volatile sig_atomic_t signal_number;
 
 static void on_signal(int number)
 {
 	signal_number = number;
-	if (signal_news)
-		sem_post(signal_news);
 }
 
 static void catch_signals(void (*handler)(int number))
 {
-	struct sigaction action = {.sa_handler = handler, .sa_flags = (int)SA_RESETHAND};
+	struct sigaction action = {.sa_handler = handler};
 
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
+}
+
+void *task_new(size_t size)
+{
+	struct task *task =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	MUST(size >= sizeof(*task) && task != MAP_FAILED);
+	task->size = size;
+	task->total = TASK_TOTAL_UNKNOWN;
+	return task;
+}
+
+void task_free(void *memory)
+{
+	struct task *task = memory;
+
+	if (task)
+		munmap(task, task->size);
 }
 
 void task_step(struct task *task, uint64_t bytes)
@@ -45,94 +60,141 @@ void task_step(struct task *task, uint64_t bytes)
 	task->moved++;
 }
 
-static void *task_thread(void *context)
+bool task_stopping(void)
 {
-	struct watch *watch = context;
-
-	watch->status = watch->task->work(watch->task);
-	watch->finished = true;
-	sem_post(&watch->news);
-	return NULL;
+	return signal_number != 0;
 }
 
-static void undo(struct task *task)
-{
-	const char *name = task->undo;
+/* -- the child -- */
 
-	if (name)
-		unlinkat(task->undo_directory, name, 0);
+/* Nobody shall wait for the end of a pipe that a stuck child holds. */
+static void let_go(const struct task *task)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	MUST(null >= 0);
+	if (!task->keep_stdin)
+		dup2(null, STDIN_FILENO);
+	if (!task->keep_stdout)
+		dup2(null, STDOUT_FILENO);
+	dup2(null, STDERR_FILENO);
+	close(null);
 }
 
-/* Die of the signal as if it had not been caught, with nothing left behind. */
-static void die_interrupted(struct task *task, struct progress *progress)
+static _Noreturn void child_run(struct task *task, pid_t parent)
 {
-	int number = signal_number;
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(0);
+	signal(SIGPIPE, SIG_IGN); /* what was written so far goes */
+	let_go(task);
+	complain_into(task->complaint, sizeof(task->complaint));
+	task->status = task->work(task);
+	task->finished = true;
+	_exit(0);
+}
 
-	progress_end(progress);
-	undo(task);
+/* -- the parent -- */
+
+struct watch {
+	struct task *task;
+	struct progress progress;
+	pid_t child;
+	int alive; /* reads its end when the child is gone */
+};
+
+/* False: it is still there. */
+static bool gone_within(const struct watch *watch, int timeout_ms)
+{
+	struct pollfd fd = {.fd = watch->alive, .events = POLLIN};
+
+	return poll(&fd, 1, timeout_ms) > 0;
+}
+
+/* End of the signal as if it had not been caught, when the child has cleared up. */
+static void end_interrupted(struct watch *watch)
+{
+	progress_end(&watch->progress);
+	kill(watch->child, SIGTERM);
+	while (!gone_within(watch, TASK_CLEAR_MS)) {
+		if (errno != EINTR)
+			break;
+	}
+	kill(watch->child, SIGKILL);
 	catch_signals(SIG_DFL);
-	raise(number);
-}
-
-static void wait_news(struct watch *watch)
-{
-	uint64_t ns = clock_ns() + TASK_LOOK_MS * 1000000ull;
-	struct timespec until = {.tv_sec = (time_t)(ns / 1000000000u),
-				 .tv_nsec = (long)(ns % 1000000000u)};
-
-	sem_clockwait(&watch->news, CLOCK_MONOTONIC, &until);
+	raise(signal_number);
 }
 
 /* False: nothing moved for too long. */
-static bool watch_task(struct watch *watch, struct progress *progress)
+static bool watch_child(struct watch *watch)
 {
 	struct task *task = watch->task;
 	uint64_t since = clock_ns();
 	uint64_t moved = task->moved;
 
-	while (!watch->finished) {
-		wait_news(watch);
+	while (!gone_within(watch, TASK_LOOK_MS)) {
 		if (signal_number)
-			die_interrupted(task, progress);
-		progress_draw(progress, task->done, task->total);
+			end_interrupted(watch);
+		progress_draw(&watch->progress, task->done, task->total);
 		uint64_t now = clock_ns();
 		if (task->moved != moved || task->elsewhere) {
 			moved = task->moved;
 			since = now;
 		}
-		if (!watch->finished && now - since > task->timeout_ms * 1000000ull)
+		if (now - since > task->timeout_ms * 1000000ull)
 			return false;
 	}
+	if (signal_number)
+		end_interrupted(watch);
 	return true;
+}
+
+static void give_up(const struct watch *watch)
+{
+	struct task *task = watch->task;
+
+	task->given_up = true;
+	kill(watch->child, SIGKILL);
+	if (task->undo_set)
+		unlink(task->undo);
+}
+
+static enum mc_status outcome(const struct watch *watch)
+{
+	const struct task *task = watch->task;
+
+	waitpid(watch->child, NULL, 0);
+	if (!task->finished) {
+		complain("the process that did the work was killed");
+		return MC_IO;
+	}
+	if (task->complaint[0])
+		complain("%s", task->complaint);
+	return task->status;
 }
 
 enum mc_status task_run(struct task *task)
 {
-	struct watch *watch = calloc(1, sizeof(*watch));
-	struct progress progress;
-	pthread_t thread;
+	struct watch watch = {.task = task};
+	pid_t parent = getpid();
+	int ends[2];
 
-	MUST(watch != NULL);
-	watch->task = task;
-	sem_init(&watch->news, 0, 0);
-	signal_news = &watch->news;
+	MUST(pipe2(ends, O_CLOEXEC) == 0);
+	fflush(NULL);
 	catch_signals(on_signal);
-	progress_begin(&progress, task->title);
-	MUST(pthread_create(&thread, NULL, task_thread, watch) == 0);
-	bool finished = watch_task(watch, &progress);
-	progress_end(&progress);
+	watch.alive = ends[0];
+	watch.child = fork();
+	MUST(watch.child >= 0);
+	if (watch.child == 0)
+		child_run(task, parent); /* holds ends[1] to its end */
+	close(ends[1]);
+	progress_begin(&watch.progress, task->title);
+	bool ended = watch_child(&watch);
+	progress_end(&watch.progress);
+	if (!ended)
+		give_up(&watch);
 	catch_signals(SIG_DFL);
-	signal_news = NULL;
-	if (!finished) {
-		if (task->undo_at_timeout)
-			undo(task);
-		task->given_up = true;
-		pthread_detach(thread);
-		return MC_TIMEOUT;
-	}
-	pthread_join(thread, NULL);
-	enum mc_status status = watch->status;
-	sem_destroy(&watch->news);
-	free(watch);
+	enum mc_status status = ended ? outcome(&watch) : MC_TIMEOUT;
+	close(ends[0]);
 	return status;
 }
