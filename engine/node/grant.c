@@ -10,13 +10,16 @@ static uint64_t stored(uint64_t hash)
 	return hash ? hash : 1;
 }
 
-static void insert(uint64_t *hashes, uint32_t size, uint64_t hash)
+/* False: it was there. */
+static bool insert(uint64_t *hashes, uint32_t size, uint64_t hash)
 {
 	uint32_t i = (uint32_t)(hash ^ hash >> 32) & (size - 1);
 
 	while (hashes[i] && hashes[i] != hash)
 		i = (i + 1) & (size - 1);
+	bool added = hashes[i] == 0;
 	hashes[i] = hash;
+	return added;
 }
 
 static bool resize(struct grant *grant, uint32_t size)
@@ -39,8 +42,7 @@ bool grant_add(struct grant *grant, uint64_t hash)
 {
 	if (grant->count * 2 >= grant->size && !resize(grant, grant->size ? grant->size * 2 : 16))
 		return false;
-	insert(grant->hashes, grant->size, stored(hash));
-	grant->count++;
+	grant->count += insert(grant->hashes, grant->size, stored(hash));
 	return true;
 }
 

@@ -183,6 +183,18 @@ START_TEST(a_grant_grows_as_names_are_added)
 }
 END_TEST
 
+START_TEST(the_same_name_again_takes_no_memory)
+{
+	struct grant *grant = grant_of(NULL, 0);
+
+	for (int i = 0; i < 100000; i++)
+		ck_assert(grant_add(grant, (uint64_t)(i % 4)));
+	ck_assert_uint_eq(grant->size, 16);
+	ck_assert_uint_le(grant->count, 4);
+	grant_free(grant);
+}
+END_TEST
+
 START_TEST(random_bytes_are_read_within_their_bounds)
 {
 	seed_draw();
@@ -221,6 +233,7 @@ int main(void)
 			    sizeof(counts_too_large) / sizeof(counts_too_large[0]));
 	tcase_add_test(tc, a_grant_of_the_largest_size_is_read);
 	tcase_add_test(tc, a_grant_grows_as_names_are_added);
+	tcase_add_test(tc, the_same_name_again_takes_no_memory);
 	tcase_add_test(tc, random_bytes_are_read_within_their_bounds);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
