@@ -63,7 +63,7 @@ struct grant *grant_read(struct reader *r, uint32_t session)
 	if (get_u8(r) != 1)
 		return NULL;
 	uint32_t count = get_u32(r);
-	if (count > MC_GRANT_NAMES_MAX)
+	if (r->failed || count > MC_GRANT_NAMES_MAX)
 		return NULL;
 	struct grant *grant = calloc(1, sizeof(*grant));
 	if (!grant)
