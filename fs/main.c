@@ -126,6 +126,7 @@ static void print_help(void)
 /* -- the daemon -- */
 
 static struct fuse_session *signal_session;
+static struct node *signal_node;
 static char signal_mountpoint[PATH_MAX];
 
 /* The first signal unmounts and lets what runs finish; the second ends at once. */
@@ -140,6 +141,7 @@ static void *signal_thread(void *context)
 			continue;
 		if (count == 0) {
 			log_info("unmounting signal=%d", number);
+			node_stop(signal_node);
 			fuse_session_exit(signal_session);
 		} else {
 			log_warn("ending at once signal=%d", number);
@@ -318,6 +320,7 @@ static int serve(struct daemon *d)
 	pthread_t thread;
 
 	signal_session = fs->session;
+	signal_node = fs->node;
 	strcpy(signal_mountpoint, d->mountpoint);
 	pthread_create(&thread, NULL, signal_thread, &d->signals);
 	pthread_detach(thread);

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,8 +40,16 @@ static const char *const request_names[FS_REQUEST_LIMIT] = {
 	[FS_REFUSED] = "refused",
 };
 
+/*
+ * Every request passes here first.  libfuse ends its ring threads by
+ * pthread_cancel(), which must not strike in the middle of a request, with a
+ * lock held: those threads also have another way to be woken.
+ */
 void count_request(struct fs *fs, enum fs_request request)
 {
+	int old;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
 	atomic_fetch_add_explicit(&fs->requests[request], 1, memory_order_relaxed);
 }
 

@@ -44,6 +44,8 @@ bool node_condemned_turn(struct node *node, bool all)
 			node->condemned_last = &node->condemned;
 		if (c->object->attr.version == c->version)
 			node_discard_locked(node, c->object);
+		if (!c->object->user)
+			node_forget_locked(node, c->object);
 		object_unref(&node->objects, c->object);
 		free(c);
 	}

@@ -192,6 +192,7 @@ uint32_t node_evict_turn(struct node *node)
 	struct pool_space space;
 
 	node_linger_turn(node);
+	node_replacements_turn(node);
 	node_condemned_turn(node, false);
 	node_lock(node);
 	bool writers = node->writers > 0;

@@ -57,12 +57,13 @@ struct node {
 	uint64_t local_count;
 	uint64_t local_bytes;
 	uint32_t writers;	       /* handles open for writing */
+	struct pull *pulls;	       /* under way */
 	struct object *replacing;      /* drafts behind published names, by `newer` */
 	struct publishing *publishing; /* wait for another publish of their object */
 	struct condemned *condemned;   /* replaced, oldest first */
 	struct condemned **condemned_last;
 	struct lingering *lingering; /* closed, but mapped writable */
-	uint64_t evicting_bytes;     /* on their way out */
+
 	uint32_t heartbeat_ms;
 	uint32_t ttl_ms;
 	uint64_t beat_ns;
@@ -153,7 +154,6 @@ struct publish {
 	struct object *parent;
 	const char *name;
 	uint32_t flags; /* enum mc_publish_flag */
-	bool moves;	/* the draft gets this place as its name */
 };
 void node_publish(struct node *node, const struct publish *publish, node_done_fn *done,
 		  void *context);
@@ -163,6 +163,8 @@ void node_publish(struct node *node, const struct publish *publish, node_done_fn
  * it begins with the bytes of the object, which is borrowed.
  */
 enum mc_status node_replace(struct node *node, struct object *object, int32_t tid, bool copy);
+/* Drop those whose thread never came back to open them. */
+void node_replacements_turn(struct node *node);
 /* Free what a local object holds: its file, its place in the lists.  Keeps the record. */
 void node_discard_locked(struct node *node, struct object *object);
 /* The object has lost its name for good. */
@@ -183,6 +185,8 @@ void node_pull(struct node *node, struct object *object, bool copy, node_done_fn
 	       void *context);
 enum mc_status node_transports_open(struct node *node);
 void node_transports_close(struct node *node);
+/* Cancel the pulls under way and wait, a moment, until their callers know. */
+void node_pulls_cancel(struct node *node);
 /* Copy bytes 0 to size.  MC_IO: the source is shorter. */
 enum mc_status node_copy_file(int from, int to, uint64_t size);
 void node_borrow_end_locked(struct node *node, struct object *object);

@@ -6,18 +6,25 @@
 struct lingering {
 	struct lingering *next;
 	struct object *object; /* counted */
+	uint64_t since_ns;
 };
+
+/* The kernel's own descriptor of a closed file goes within this; what lasts longer is a map. */
+#define LINGER_CLOSE_NS 100000000ull
 
 void node_linger_locked(struct node *node, struct object *object)
 {
 	if (!object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
-	    object_is(object, OBJECT_REMOVED) || pool_unwritten(node->pool, object->attr.id))
+	    (object->flags & (OBJECT_REMOVED | OBJECT_LINGERING)) ||
+	    pool_unwritten(node->pool, object->attr.id))
 		return;
 	struct lingering *lingering = malloc(sizeof(*lingering));
 	if (!lingering)
 		return;
 	object_ref(object);
 	*lingering = (struct lingering){.next = node->lingering, .object = object};
+	lingering->since_ns = clock_ns();
+	object->flags |= OBJECT_LINGERING;
 	node->lingering = lingering;
 }
 
@@ -61,6 +68,11 @@ void node_linger_turn(struct node *node)
 		*at = l->next;
 		l->next = gone;
 		gone = l;
+		l->object->flags &= ~(uint32_t)OBJECT_LINGERING;
+		/* A write to a page that was writable already leaves no mark. */
+		if (object_is(l->object, OBJECT_LOCAL) &&
+		    clock_ns() - l->since_ns > LINGER_CLOSE_NS)
+			l->object->flags |= OBJECT_DIRTY;
 	}
 	node_unlock(node);
 	while (gone) {

@@ -32,7 +32,9 @@ struct grant *node_grant_locked(const struct node *node, const struct object *di
 struct object *node_replacement_locked(struct node *node, const struct object *object, int32_t tid)
 {
 	for (struct object *draft = node->replacing; draft; draft = draft->newer) {
-		if (draft->original == object && draft->writer_tid == tid)
+		/* Thread 0 is any of another pid namespace: it finds a draft until it is open. */
+		if (draft->original == object && draft->writer_tid == tid &&
+		    (tid != 0 || draft->opens == 0))
 			return draft;
 	}
 	return NULL;
@@ -260,11 +262,10 @@ static void getattr_reply(void *context, enum mc_status status, struct reader *b
 	if (status == MC_OK) {
 		adopt_attr(node, op->object, &entry);
 	} else if (status == MC_NOT_FOUND) {
+		/* Removed while it was known, or below a directory that was renamed. */
 		object_unname(&node->objects, op->object);
 		op->object->attr.nlink = 0;
-		op->object->known_session = node->session;
-		op->object->flags |= OBJECT_REMOVED;
-		status = MC_OK; /* removed while it was known or open */
+		status = op->object->opens > 0 ? MC_OK : MC_STALE;
 	}
 	node_unlock(node);
 	op_end(op, status, op->object);

@@ -432,7 +432,9 @@ static void rename_reply(void *context, enum mc_status status, struct reader *bo
 		node_lock(node);
 		bool directory = object_is(m->object, OBJECT_DIRECTORY);
 		displace_locked(m);
-		if (object_name(&node->objects, m->object, m->to, m->new_name, strlen(m->new_name)))
+		bool ours = attr.id == m->object->attr.id; /* not what took the name meanwhile */
+		if (!ours ||
+		    object_name(&node->objects, m->object, m->to, m->new_name, strlen(m->new_name)))
 			object_unname(&node->objects, m->object);
 		if (!object_is(m->object, OBJECT_LOCAL))
 			node_note_name_locked(node, m->to, m->new_name);

@@ -243,15 +243,25 @@ enum mc_status node_wait_ready(struct node *node, uint32_t timeout_ms)
 	return MC_OK;
 }
 
+void node_stop(struct node *node)
+{
+	pthread_mutex_lock(&node->lock);
+	bool again = node->stopping;
+	node->stopping = true;
+	pthread_cond_broadcast(&node->wake);
+	pthread_mutex_unlock(&node->lock);
+	if (again)
+		return;
+	pthread_join(node->janitor, NULL);
+	node_pulls_cancel(node);
+	client_stop(node->client);
+}
+
 void node_close(struct node *node, bool destroy_pool)
 {
 	if (!node)
 		return;
-	pthread_mutex_lock(&node->lock);
-	node->stopping = true;
-	pthread_cond_broadcast(&node->wake);
-	pthread_mutex_unlock(&node->lock);
-	pthread_join(node->janitor, NULL);
+	node_stop(node);
 	node_transports_close(node);
 	client_close(node->client);
 	node_condemned_turn(node, true);

@@ -68,6 +68,13 @@ MC_MUST_CHECK enum mc_status node_open(const struct node_config *config,
 				       const struct node_events *events, struct node **node);
 /* Wait (at most timeout_ms) until the master has answered HELLO.  MC_TIMEOUT. */
 MC_MUST_CHECK enum mc_status node_wait_ready(struct node *node, uint32_t timeout_ms);
+/*
+ * End what waits for the master or a peer (MC_CANCELLED); whatever is asked
+ * from now on ends so too.  Before the mount's session ends, which its parked
+ * requests must not outlive.
+ */
+void node_stop(struct node *node);
+/* Stop, and free.  Takes NULL. */
 void node_close(struct node *node, bool destroy_pool);
 
 void node_lock(struct node *node);

@@ -35,7 +35,7 @@ enum object_flag {
 	OBJECT_RESERVED = 1u << 5,    /* its name is reserved at the master */
 	OBJECT_DIRTY = 1u << 6,	      /* content changed since the last publish */
 	OBJECT_VISITED = 1u << 7,     /* SIEVE: used since the hand passed */
-	OBJECT_EVICTING = 1u << 8,    /* the master is being told */
+	OBJECT_LINGERING = 1u << 8,   /* closed, but a writable map of it lives on */
 	OBJECT_LISTED = 1u << 9,      /* in a SIEVE list */
 	OBJECT_PUBLISHING = 1u << 10, /* a publish is on its way */
 	OBJECT_IMPLIED = 1u << 11,    /* attributes not known yet, only id and place */

@@ -1,5 +1,6 @@
 #include "engine/node/internal.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,15 +25,32 @@ struct publishing {
 	struct object *parent;
 	char *name;
 	uint32_t flags;
-	bool moves;
 	bool first; /* the file had no name before */
-	bool sent;
+	bool sent;  /* to the master, who may act on it whatever we hear */
 	node_done_fn *done;
 	void *context;
 	struct mc_attr attr; /* as offered */
 };
 
 /* -- what a local object holds -- */
+
+/*
+ * Take the file's name away.  True: a removed object is still open, so it
+ * becomes an unlinked draft that its last close ends.
+ */
+static bool discard_file_locked(struct node *node, struct object *object)
+{
+	bool keep = object_is(object, OBJECT_REMOVED) && object->opens > 0 &&
+		    pool_object(node->pool, object->attr.id, O_RDWR, &object->draft_fd) == MC_OK;
+
+	pool_remove(node->pool, object->attr.id);
+	pool_account(node->pool, -(int64_t)object->attr.allocated);
+	node->local_count--;
+	node->local_bytes -= object->attr.allocated;
+	if (keep)
+		object->flags &= ~(uint32_t)(OBJECT_PUBLISHED | OBJECT_CACHE);
+	return keep;
+}
 
 void node_discard_locked(struct node *node, struct object *object)
 {
@@ -43,13 +61,10 @@ void node_discard_locked(struct node *node, struct object *object)
 	if (object->draft_fd >= 0) {
 		close(object->draft_fd);
 		object->draft_fd = -1;
-	} else {
-		pool_remove(node->pool, object->attr.id);
-		pool_account(node->pool, -(int64_t)object->attr.allocated);
-		node->local_count--;
-		node->local_bytes -= object->attr.allocated;
+	} else if (discard_file_locked(node, object)) {
+		return;
 	}
-	object->flags &= ~(uint32_t)(OBJECT_LOCAL | OBJECT_CACHE | OBJECT_DIRTY | OBJECT_EVICTING);
+	object->flags &= ~(uint32_t)(OBJECT_LOCAL | OBJECT_CACHE | OBJECT_DIRTY);
 	object_unref(&node->objects, object); /* the pool's own reference */
 }
 
@@ -133,6 +148,20 @@ static void ignore_reply(void *context, enum mc_status status, struct reader *bo
 	(void)status;
 	(void)body;
 	(void)resent;
+}
+
+/* This node has no replica of it. */
+static void send_drop(struct node *node, const struct mc_attr *attr)
+{
+	struct writer w;
+
+	writer_init(&w);
+	put_u16(&w, 1);
+	put_u8(&w, 1);
+	put_u64(&w, attr->id);
+	put_u64(&w, attr->version);
+	put_u8(&w, MC_REPLICA_PRIMARY);
+	node_ask(node, MC_VERB_REPLICA, &w, ignore_reply, NULL);
 }
 
 /* Attributes that were set on the draft follow it to the master. */
@@ -264,6 +293,8 @@ static void publish_failed(struct publishing *p, enum mc_status status)
 		node_removed_locked(node, p->object);
 	}
 	node_unlock(node);
+	if (p->first && p->sent && status == MC_TIMEOUT)
+		send_drop(node, &p->attr); /* should the master hear of it after all */
 	if (status != MC_EXISTS)
 		log_warn("a publish failed name=\"%s\" id=%" PRIx64 " status=\"%s\"", p->name,
 			 p->object->attr.id, mc_status_text(status));
@@ -295,6 +326,8 @@ static void publish_reply(void *context, enum mc_status status, struct reader *b
 		xattrs = node_xattrs_copy_locked(p->object, &xattrs_size);
 	published_locked(node, p, &attr);
 	node_unlock(node);
+	if (attr.version != p->attr.version)
+		node_rewrite_record(node, p->object);
 	if (xattrs)
 		send_xattrs(node, p->object->attr.id, xattrs, xattrs_size);
 	free(xattrs);
@@ -305,6 +338,7 @@ static void publish_send(struct publishing *p)
 {
 	struct writer w;
 
+	p->sent = true;
 	writer_init(&w);
 	put_u16(&w, 1);
 	put_u64(&w, p->parent->attr.id);
@@ -365,8 +399,10 @@ static void publish_begin(struct publishing *p)
 	node_lock(node);
 	bool wait = object_is(p->object, OBJECT_PUBLISHING);
 	if (wait) {
-		p->next = node->publishing;
-		node->publishing = p;
+		struct publishing **last = &node->publishing;
+		while (*last)
+			last = &(*last)->next;
+		*last = p;
 	}
 	p->object->flags |= OBJECT_PUBLISHING;
 	node_unlock(node);
@@ -552,6 +588,20 @@ void node_create(struct node *node, const struct node_create *create, node_done_
 		draft_reserve(op, create->parent);
 }
 
+void node_replacements_turn(struct node *node)
+{
+	uint64_t before = clock_ns() - node->config.timeout_ms * 1000000ull;
+
+	WITH_LOCK(&node->lock);
+	struct object *draft = node->replacing;
+	while (draft) {
+		struct object *next = draft->newer;
+		if (draft->opens == 0 && draft->known_ns < before)
+			node_removed_locked(node, draft);
+		draft = next;
+	}
+}
+
 /* A draft that this thread asked for and never opened; it comes back for one only. */
 static void drop_unopened_locked(struct node *node, const struct object *object, int32_t tid)
 {
@@ -571,6 +621,7 @@ static enum mc_status replace_locked(struct node *node, struct object *object, s
 	object_ref(object);
 	draft->original = object;
 	draft->writer_tid = tid;
+	draft->known_ns = clock_ns();
 	draft->newer = node->replacing;
 	node->replacing = draft;
 	return MC_OK;

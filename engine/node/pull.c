@@ -38,6 +38,7 @@ struct waiter {
 
 struct pull {
 	struct transport_pull base; /* first: the transport hands this back */
+	struct pull *next;	    /* in node->pulls, under its lock */
 	struct node *node;
 	struct object *object; /* counted */
 	struct transport *transport;
@@ -398,6 +399,10 @@ static void pull_end(struct pull *pull, enum mc_status status)
 	bool committed = !status && pull->begun;
 	node_lock(node);
 	object->pull = NULL;
+	struct pull **at = &node->pulls;
+	while (*at != pull)
+		at = &(*at)->next;
+	*at = pull->next;
 	if (status && pull->streaming && object->opens > 0)
 		object->flags |= OBJECT_BROKEN;
 	struct waiter *waiters = take_waiters_locked(pull, NULL);
@@ -551,6 +556,8 @@ static struct pull *pull_new_locked(struct node *node, struct object *object, bo
 	object_ref(object);
 	*pull = (struct pull){.node = node, .object = object, .copy = copy, .fd = -1};
 	object->pull = pull;
+	pull->next = node->pulls;
+	node->pulls = pull;
 	return pull;
 }
 
@@ -764,6 +771,23 @@ enum mc_status node_transports_open(struct node *node)
 			node->transport_count++;
 	}
 	return MC_OK;
+}
+
+/* Cancel each; true: none is left.  One that goes on to another replica is met again. */
+static bool cancel_once(struct node *node)
+{
+	WITH_LOCK(&node->lock);
+	for (struct pull *pull = node->pulls; pull; pull = pull->next) {
+		if (pull->transport)
+			pull->transport->ops->cancel(pull->transport, &pull->base);
+	}
+	return node->pulls == NULL;
+}
+
+void node_pulls_cancel(struct node *node)
+{
+	for (int tries = 0; tries < 200 && !cancel_once(node); tries++)
+		usleep(5000);
 }
 
 void node_transports_close(struct node *node)

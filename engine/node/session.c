@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SESSION_ID_LOW 4096u /* ask for more ids when fewer are left */
+#define SESSION_ID_LOW (1u << 18) /* ask for more ids when fewer are left */
 
 static void ids_reply(void *context, enum mc_status status, struct reader *body, bool resent)
 {

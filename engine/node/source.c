@@ -67,7 +67,7 @@ enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct 
 	object_ref(object);
 	object->loans++;
 	object->flags |= OBJECT_VISITED;
-	bool written = object->writers > 0;
+	bool written = object->writers > 0 || object_is(object, OBJECT_LINGERING);
 	hold->attr = object->attr;
 	hold->object = object;
 	hold->fd = -1;

@@ -65,8 +65,9 @@ struct client {
 	_Atomic uint32_t ttl_ms;
 	_Atomic uint64_t calls_by_verb[MC_VERB_LIMIT];
 
+	_Atomic uint64_t heard_ns;
+
 	/* owned by the client's thread */
-	uint64_t heard_ns;
 	uint8_t *receive;
 	size_t receive_size; /* allocated */
 	size_t received;
@@ -617,13 +618,19 @@ enum mc_status client_open(const char *address, const struct client_events *even
 	return MC_OK;
 }
 
+void client_stop(struct client *client)
+{
+	if (!client || atomic_exchange(&client->stopping, true))
+		return;
+	eventfd_write(client->wake, 1);
+	pthread_join(client->thread, NULL);
+}
+
 void client_close(struct client *client)
 {
 	if (!client)
 		return;
-	client->stopping = true;
-	eventfd_write(client->wake, 1);
-	pthread_join(client->thread, NULL);
+	client_stop(client);
 	close(client->wake);
 	writer_fini(&client->unsent);
 	pthread_mutex_destroy(&client->lock);
@@ -638,7 +645,7 @@ void client_set_ttl(struct client *client, uint32_t ttl_ms)
 
 bool client_connected(const struct client *client)
 {
-	return client->connected;
+	return client->connected && heard_lately(client);
 }
 
 void client_peer(struct client *client, char *text, size_t size)

@@ -52,6 +52,9 @@ struct client_events {
  */
 MC_MUST_CHECK enum mc_status client_open(const char *address, const struct client_events *events,
 					 struct client **client);
+/* End the thread and every call (MC_CANCELLED); later calls end so at once.  Takes NULL. */
+void client_stop(struct client *client);
+/* The same, and free it. */
 void client_close(struct client *client);
 
 /* Send a request whose body is ready; the body is copied.  Always calls back, once. */
