@@ -131,8 +131,8 @@ static bool wait_readable(const struct copy_end *from)
 	struct pollfd fd = {.fd = from->fd, .events = POLLIN};
 
 	while (from->patient && !task_stopping()) {
-		if (poll(&fd, 1, COPY_LOOK_MS) != 0)
-			return true; /* an error shows in read() */
+		if (poll(&fd, 1, COPY_LOOK_MS) > 0)
+			return true;
 	}
 	return !task_stopping();
 }

@@ -183,7 +183,8 @@ void mount_find(const char *path, const char *master, uint32_t timeout_ms, struc
 		count = mounts_here(paths);
 	}
 	if (count == 0)
-		say_why(mount, "no mooncakefs is mounted on this machine");
+		say_why(mount, "no mooncakefs%s%s is mounted on this machine",
+			master ? " of the master " : "", master ? master : "");
 	for (size_t i = 0; i < count; i++) {
 		if (!found) {
 			ask_facts(mount, paths[i], timeout_ms);

@@ -126,7 +126,12 @@ static bool take_key(struct put *put, char *operand)
 
 	if (!key)
 		return false;
-	if (directory && strcmp(put->source, "-") != 0) {
+	bool piped = strcmp(put->source, "-") == 0;
+	if (!key[0] ? piped || !directory : directory && piped) {
+		complain("the object needs a name; see mooncake put --help");
+		return false;
+	}
+	if (directory) {
 		snprintf(put->key, sizeof(put->key), "%s%s%s", key, key[0] ? "/" : "",
 			 copy_basename(put->source));
 		if (strlen(put->key) > MC_PATH_MAX) {
@@ -135,10 +140,6 @@ static bool take_key(struct put *put, char *operand)
 		}
 	} else {
 		snprintf(put->key, sizeof(put->key), "%s", key);
-	}
-	if (!put->key[0] || put->key[strlen(put->key) - 1] == '/') {
-		complain("the object needs a name; see mooncake put --help");
-		return false;
 	}
 	return true;
 }
