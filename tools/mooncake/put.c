@@ -12,6 +12,7 @@
 #include "tools/mooncake/cluster.h"
 #include "tools/mooncake/complaint.h"
 #include "tools/mooncake/copy.h"
+#include "tools/mooncake/format.h"
 
 struct put {
 	struct task task;
@@ -157,7 +158,8 @@ static enum exit_code put_do(struct cluster *cluster, struct put *put)
 	put->task.work = put_work;
 	put->task.timeout_ms = settings->timeout_ms + MOUNT_GRACE_MS;
 	put->task.keep_stdin = strcmp(put->source, "-") == 0;
-	put->task.title = settings->quiet ? NULL : put->key;
+	CLEANUP_FREE char *title = format_name(put->key, strlen(put->key));
+	put->task.title = settings->quiet ? NULL : title;
 	uint64_t begin = clock_ns();
 	enum mc_status status = task_run(&put->task);
 	if (put->task.given_up)
