@@ -169,6 +169,16 @@ static bool fits(struct mount *mount, const char *master)
 	return false;
 }
 
+/* None that is known to be the master's: what was asked last may be anyone's. */
+static void none_of(struct mount *mount, const char *master)
+{
+	CLEANUP_FREE char *last = STEAL(mount->why);
+
+	say_why(mount, "this machine has no mount of the master %s (%s)", master, last);
+	free(STEAL(mount->path));
+	mount->state = MC_NOT_FOUND;
+}
+
 void mount_find(const char *path, const char *master, uint32_t timeout_ms, struct mount *mount)
 {
 	char *paths[MOUNT_COUNT_MAX];
@@ -183,8 +193,7 @@ void mount_find(const char *path, const char *master, uint32_t timeout_ms, struc
 		count = mounts_here(paths);
 	}
 	if (count == 0)
-		say_why(mount, "no mooncakefs%s%s is mounted on this machine",
-			master ? " of the master " : "", master ? master : "");
+		say_why(mount, "no mooncakefs is mounted on this machine");
 	for (size_t i = 0; i < count; i++) {
 		if (!found) {
 			ask_facts(mount, paths[i], timeout_ms);
@@ -192,6 +201,8 @@ void mount_find(const char *path, const char *master, uint32_t timeout_ms, struc
 		}
 		free(paths[i]);
 	}
+	if (!found && master)
+		none_of(mount, master);
 }
 
 void mount_fini(struct mount *mount)
