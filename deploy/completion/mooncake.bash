@@ -27,36 +27,39 @@ _mooncake_mount_options() {
         grep -oE '[a-z][a-z0-9_]*=?' | sort -u
 }
 
-# What was given as --master, to ask the same one.
-_mooncake_master() {
-    local i
+# What was given as --master and --mount, to ask the same cluster.
+_mooncake_cluster() {
+    local i j value option
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        --master=*) printf '%s\n' --master "${COMP_WORDS[i]#--master=}" ;;
-        --master)
-            # Readline splits "host:port" and "--master=..." at = and :.
-            local j=$((i + 1)) value=
-            [ "${COMP_WORDS[j]:-}" = = ] && ((j++))
-            value=${COMP_WORDS[j]:-}
-            [ "${COMP_WORDS[j + 1]:-}" = : ] && value+=:${COMP_WORDS[j + 2]:-}
-            printf '%s\n' --master "$value"
-            ;;
+        -M | --master) option=--master ;;
+        -m | --mount) option=--mount ;;
+        *) continue ;;
+        esac
+        # Readline splits "host:port" and "--master=..." at = and :.
+        j=$((i + 1))
+        [ "${COMP_WORDS[j]:-}" = = ] && ((j++))
+        value=${COMP_WORDS[j]:-}
+        [ "${COMP_WORDS[j + 1]:-}" = : ] && value+=:${COMP_WORDS[j + 2]:-}
+        case $value in
+        '' | -*) ;;
+        *) printf '%s\n' "$option" "$value" ;;
         esac
     done
 }
 
 # Keys that begin like the current word, a directory at a time.
 _mooncake_keys() {
-    local folder="" master
+    local folder="" cluster
     [[ $cur == */* ]] && folder=${cur%/*}
-    mapfile -t master < <(_mooncake_master)
+    mapfile -t cluster < <(_mooncake_cluster)
     compopt -o nospace
     local IFS=$'\n' name
     COMPREPLY=()
     while read -r name; do
         name=${folder:+$folder/}$name
         [[ $name == "$cur"* ]] && COMPREPLY+=("$(printf '%q' "$name")")
-    done < <(timeout 2 "${words[0]}" "${master[@]}" ls "$folder" 2>/dev/null)
+    done < <(timeout 2 "${words[0]}" "${cluster[@]}" --timeout 1s ls -- "$folder" 2>/dev/null)
     # A key that is complete ends with a space, a directory goes on.
     if [ ${#COMPREPLY[@]} -eq 1 ] && [[ ${COMPREPLY[0]} != */ ]]; then
         compopt +o nospace
@@ -79,6 +82,13 @@ _mooncake_command() {
 _mooncake() {
     local cur=${COMP_WORDS[COMP_CWORD]} words=("${COMP_WORDS[@]}") command operands
     _mooncake_command
+    case ${COMP_WORDS[COMP_CWORD - 1]} in
+    -m | --mount)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        return
+        ;;
+    esac
     case $cur in
     -*)
         _mooncake_reply "$(_mooncake_long_options "${words[0]}" ${command:+"$command"})"

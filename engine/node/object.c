@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <mooncake/protocol.h>
 
@@ -40,6 +41,9 @@ enum mc_status object_table_init(struct object_table *table)
 	if (!table->root)
 		goto err_free;
 	table->root->flags = OBJECT_DIRECTORY | OBJECT_PUBLISHED | OBJECT_IMPLIED;
+	/* Until the master tells: enough for a look at the mount when it does not. */
+	table->root->attr.mode = S_IFDIR | 0755;
+	table->root->attr.nlink = 2;
 	return MC_OK;
 err_free:
 	free(table->by_id);

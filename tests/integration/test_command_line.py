@@ -68,7 +68,7 @@ def ls_lists_names_long_and_below(cluster):
     master, _ = three_objects(cluster)
     assert run(cluster, master, "ls").split() == [b"d/", b"k1"]
     assert run(cluster, master, "ls", "d").split() == [b"k2", b"k3"]
-    assert b"12345" in run(cluster, master, "ls", "-l", "d")
+    assert run(cluster, master, "ls", "-l", "d").count(b"12.1 KiB") == 2
     below = run(cluster, master, "ls", "-R")
     assert b"k1" in below and b"k2" in below and b"k3" in below
     told = list(everything_in(parsed(run(cluster, master, "ls", "-R", "--json"))))
@@ -78,11 +78,13 @@ def ls_lists_names_long_and_below(cluster):
 
 @on_cluster(variants="one")
 def stat_tells_size_version_and_replicas(cluster):
-    master, _ = three_objects(cluster)
-    assert b"12345" in run(cluster, master, "stat", "d/k2")
-    told = parsed(run(cluster, master, "stat", "--json", "d/k2"))
-    entry = told[0] if isinstance(told, list) else told
-    assert entry["size"] == 12_345 and "version" in entry, entry
+    master, node = three_objects(cluster)
+    assert b"12345 bytes (12.1 KiB)" in run(cluster, master, "stat", "d/k2")
+    entry, = parsed(run(cluster, master, "stat", "--json", "d/k2"))
+    version = int(os.getxattr(at(node, "d/k2"), "user.mooncake.version"))
+    assert entry["size"] == 12_345 and entry["version"] == version, (entry, version)
+    same_one, = parsed(run(cluster, master, "stat", "--json", "--id", entry["id"]))
+    assert same_one["key"] == "d/k2", same_one
     run(cluster, master, "stat", "missing", want=NOT_FOUND)
 
 
@@ -137,7 +139,8 @@ def rm_removes_and_says_what_was_missing(cluster):
 @on_cluster(variants="one")
 def locate_names_every_node_that_holds_a_copy(cluster):
     master, node = three_objects(cluster)
-    second = cluster.node(master, "b")
+    # A descriptor that is passed makes no copy: the bytes have to cross.
+    second = cluster.node(master, "b", transport="tcp")
     one = parsed(run(cluster, master, "locate", "--json", "k1"))
     get(at(second, "k1"))
     two = parsed(run(cluster, master, "locate", "--json", "k1"))
@@ -148,12 +151,16 @@ def locate_names_every_node_that_holds_a_copy(cluster):
 
 @on_cluster(variants="one")
 def stats_prints_counters_as_text_and_json(cluster):
-    master, _ = three_objects(cluster)
+    master, node = three_objects(cluster)
     lines = run(cluster, master, "stats").decode().splitlines()
     assert any(len(line.split()) == 2 and line.split()[1].isdigit() for line in lines), lines
     numbers = [v for v in everything_in(parsed(run(cluster, master, "stats", "--json")))
                if isinstance(v, int)]
     assert numbers
+    of_mount = parsed(run(cluster, None, "--mount", node.path, "stats", "--json"))
+    of_master = parsed(run(cluster, None, "--mount", node.path, "stats", "--master", "--json"))
+    assert "fuse_create" in of_mount and "fuse_create" not in of_master
+    assert of_master["objects"] == 3 and "rpc_publish" in of_master, of_master
 
 
 @on_cluster(variants="one")
@@ -186,6 +193,9 @@ def odd_names_go_through_the_command_line_byte_for_byte(cluster):
     told = [str(w) for w in everything_in(parsed(run(cluster, master, "ls", "--json")))]
     for name in ("a b", "new\nline", "quote\"'"):
         assert name in told, name
+    put(os.path.join(os.fsencode(node.path), b"\xffraw"), b"")
+    entry, = parsed(run(cluster, master, "ls", "--json", os.fsdecode(b"\xffraw")))
+    assert entry["name"] == "\ufffdraw" and entry["name_base64"] == "/3Jhdw==", entry
 
 
 @on_cluster(variants="one")

@@ -3,10 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "tools/mooncake/complaint.h"
-#include "tools/mooncake/format.h"
 
 void cluster_init(struct cluster *cluster, const struct settings *settings)
 {
@@ -104,7 +102,7 @@ enum mc_status cluster_master(struct cluster *cluster, struct master **master)
 
 char *cluster_key(char *operand)
 {
-	CLEANUP_FREE char *shown = format_name(operand, strlen(operand));
+	const char *given = operand;
 	size_t size;
 
 	while (*operand == '/')
@@ -114,7 +112,7 @@ char *cluster_key(char *operand)
 		operand[--size] = '\0';
 	if (size > MC_PATH_MAX) {
 		complain("a key has at most %u bytes, this one has %zu: %.64s...", MC_PATH_MAX,
-			 size, shown);
+			 size, given);
 		return NULL;
 	}
 	for (const char *at = operand; size > 0;) {
@@ -122,7 +120,7 @@ char *cluster_key(char *operand)
 		if (!mc_name_valid(at, length)) {
 			complain("%s can't be a key: its parts have 1 to %u bytes and are not . or "
 				 "..",
-				 shown, MC_NAME_MAX);
+				 given, MC_NAME_MAX);
 			return NULL;
 		}
 		if (!at[length])

@@ -2,6 +2,10 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "engine/base/cleanup.h"
+#include "tools/mooncake/format.h"
 
 static char *kept;
 static size_t kept_size;
@@ -20,12 +24,15 @@ void complain(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	/* Names of keys and files are a part of it: one line, and nothing for the terminal to obey.
+	 */
+	CLEANUP_FREE char *line = format_name(text, strlen(text));
 	if (kept) {
-		snprintf(kept, kept_size, "%s", text);
+		snprintf(kept, kept_size, "%s", line);
 		return;
 	}
 	fflush(stdout);
-	fprintf(stderr, "mooncake: %s\n", text);
+	fprintf(stderr, "mooncake: %s\n", line);
 }
 
 enum exit_code exit_code_of(enum mc_status status)

@@ -14,7 +14,6 @@
 #include "engine/base/log.h"
 #include "tools/mooncake/complaint.h"
 #include "tools/mooncake/document.h"
-#include "tools/mooncake/format.h"
 
 #define COPY_KERNEL_SIZE  (8u << 20)
 #define COPY_BUFFER_SIZE  (1u << 20)
@@ -24,20 +23,19 @@
 enum mc_status copy_failed(const char *what, const char *name)
 {
 	int error = errno;
-	CLEANUP_FREE char *shown = format_name(name, strlen(name));
 
 	if (error == ENOENT)
-		complain("%s %s: there is no such file, object or directory", what, shown);
+		complain("%s %s: there is no such file, object or directory", what, name);
 	else if (error == ENOTCONN)
-		complain("%s %s: the mount's daemon has ended", what, shown);
+		complain("%s %s: the mount's daemon has ended", what, name);
 	else if (error == ENOSPC)
-		complain("%s %s: no space, and nothing is left that could be evicted", what, shown);
+		complain("%s %s: no space, and nothing is left that could be evicted", what, name);
 	else if (error == EPIPE)
-		complain("%s %s: nobody reads it any more", what, shown);
+		complain("%s %s: nobody reads it any more", what, name);
 	else if (error == ETIMEDOUT)
-		complain("%s %s: a node or the master did not answer in time", what, shown);
+		complain("%s %s: a node or the master did not answer in time", what, name);
 	else
-		complain("%s %s: %s", what, shown, strerror(error));
+		complain("%s %s: %s", what, name, strerror(error));
 	/* A pipe without a reader and a mount without a daemon are not the same to the caller. */
 	return error == EPIPE ? MC_IO : mc_status_from_errno(error);
 }
@@ -131,8 +129,8 @@ static bool wait_readable(const struct copy_end *from)
 	struct pollfd fd = {.fd = from->fd, .events = POLLIN};
 
 	while (from->patient && !task_stopping()) {
-		if (poll(&fd, 1, COPY_LOOK_MS) != 0)
-			return true; /* an error shows in read() */
+		if (poll(&fd, 1, COPY_LOOK_MS) > 0)
+			return true;
 	}
 	return !task_stopping();
 }
@@ -166,9 +164,7 @@ enum mc_status copy_bytes(struct task *task, const struct copy_end *from, const 
 
 void copy_given_up(const struct task *task, const char *verb, const char *key)
 {
-	CLEANUP_FREE char *shown = format_name(key, strlen(key));
-
-	complain("can't %s %s: the mount did not move for %u ms, it was given up", verb, shown,
+	complain("can't %s %s: the mount did not move for %u ms, it was given up", verb, key,
 		 task->timeout_ms);
 }
 

@@ -12,6 +12,7 @@
 #include "tools/mooncake/cluster.h"
 #include "tools/mooncake/complaint.h"
 #include "tools/mooncake/copy.h"
+#include "tools/mooncake/format.h"
 
 struct get {
 	struct task task;
@@ -152,7 +153,8 @@ static enum exit_code get_do(struct cluster *cluster, struct get *get)
 	get->task.work = get_work;
 	get->task.timeout_ms = settings->timeout_ms + MOUNT_GRACE_MS;
 	get->task.keep_stdout = strcmp(get->target, "-") == 0;
-	get->task.title = settings->quiet ? NULL : get->key;
+	CLEANUP_FREE char *title = format_name(get->key, strlen(get->key));
+	get->task.title = settings->quiet ? NULL : title;
 	uint64_t begin = clock_ns();
 	enum mc_status status = task_run(&get->task);
 	if (get->task.given_up)

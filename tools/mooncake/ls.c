@@ -33,7 +33,7 @@ static int by_name(const void *a, const void *b)
 static void show_name(const struct listing *listing, const char *name, size_t size, bool directory)
 {
 	if (listing->plain) {
-		fwrite(name, 1, size, stdout);
+		(void)fwrite(name, 1, size, stdout); /* main looks at ferror() */
 	} else {
 		CLEANUP_FREE char *shown = format_name(name, size);
 		fputs(shown, stdout);
@@ -141,8 +141,7 @@ static enum exit_code list_keys(struct listing *listing, struct cluster *cluster
 		table_print(listing->table, stdout);
 		table_free(listing->table);
 		if (status == MC_NOT_FOUND || status == MC_NOT_DIRECTORY) {
-			CLEANUP_FREE char *shown = format_name(keys[i], strlen(keys[i]));
-			complain("there is no %s", shown);
+			complain("there is no %s", keys[i]);
 			status = MC_NOT_FOUND;
 		} else if (status) {
 			cluster_complain(cluster, status);

@@ -169,6 +169,16 @@ static bool fits(struct mount *mount, const char *master)
 	return false;
 }
 
+/* None that is known to be the master's: what was asked last may be anyone's. */
+static void none_of(struct mount *mount, const char *master)
+{
+	CLEANUP_FREE char *last = STEAL(mount->why);
+
+	say_why(mount, "this machine has no mount of the master %s (%s)", master, last);
+	free(STEAL(mount->path));
+	mount->state = MC_NOT_FOUND;
+}
+
 void mount_find(const char *path, const char *master, uint32_t timeout_ms, struct mount *mount)
 {
 	char *paths[MOUNT_COUNT_MAX];
@@ -191,6 +201,8 @@ void mount_find(const char *path, const char *master, uint32_t timeout_ms, struc
 		}
 		free(paths[i]);
 	}
+	if (!found && master)
+		none_of(mount, master);
 }
 
 void mount_fini(struct mount *mount)

@@ -12,6 +12,7 @@
 #include "tools/mooncake/cluster.h"
 #include "tools/mooncake/complaint.h"
 #include "tools/mooncake/copy.h"
+#include "tools/mooncake/format.h"
 
 struct put {
 	struct task task;
@@ -126,7 +127,12 @@ static bool take_key(struct put *put, char *operand)
 
 	if (!key)
 		return false;
-	if (directory && strcmp(put->source, "-") != 0) {
+	bool piped = strcmp(put->source, "-") == 0;
+	if (!key[0] ? piped || !directory : directory && piped) {
+		complain("the object needs a name; see mooncake put --help");
+		return false;
+	}
+	if (directory) {
 		snprintf(put->key, sizeof(put->key), "%s%s%s", key, key[0] ? "/" : "",
 			 copy_basename(put->source));
 		if (strlen(put->key) > MC_PATH_MAX) {
@@ -135,10 +141,6 @@ static bool take_key(struct put *put, char *operand)
 		}
 	} else {
 		snprintf(put->key, sizeof(put->key), "%s", key);
-	}
-	if (!put->key[0] || put->key[strlen(put->key) - 1] == '/') {
-		complain("the object needs a name; see mooncake put --help");
-		return false;
 	}
 	return true;
 }
@@ -156,7 +158,8 @@ static enum exit_code put_do(struct cluster *cluster, struct put *put)
 	put->task.work = put_work;
 	put->task.timeout_ms = settings->timeout_ms + MOUNT_GRACE_MS;
 	put->task.keep_stdin = strcmp(put->source, "-") == 0;
-	put->task.title = settings->quiet ? NULL : put->key;
+	CLEANUP_FREE char *title = format_name(put->key, strlen(put->key));
+	put->task.title = settings->quiet ? NULL : title;
 	uint64_t begin = clock_ns();
 	enum mc_status status = task_run(&put->task);
 	if (put->task.given_up)

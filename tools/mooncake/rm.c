@@ -9,7 +9,6 @@
 #include "tools/mooncake/cluster.h"
 #include "tools/mooncake/complaint.h"
 #include "tools/mooncake/document.h"
-#include "tools/mooncake/format.h"
 
 struct removal {
 	struct master *master;
@@ -108,7 +107,6 @@ static struct outcome remove_key(struct removal *removal, const char *key,
 static void tell(struct cluster *cluster, const char *key, const struct outcome *outcome,
 		 cJSON *list)
 {
-	CLEANUP_FREE char *shown = format_name(key, strlen(key));
 	cJSON *item = document_object();
 
 	document_add_name(item, "key", key, strlen(key));
@@ -118,9 +116,9 @@ static void tell(struct cluster *cluster, const char *key, const struct outcome 
 				  outcome->why ? outcome->why : mc_status_text(outcome->status));
 	document_append(list, item);
 	if (outcome->status == MC_NOT_FOUND)
-		complain("there is no %s", shown);
+		complain("there is no %s", key);
 	else if (outcome->why)
-		complain("%s %s", shown[0] ? shown : "the root", outcome->why);
+		complain("%s %s", key[0] ? key : "the root", outcome->why);
 	else if (outcome->status)
 		cluster_complain(cluster, outcome->status);
 }

@@ -213,9 +213,9 @@ static enum exit_code show(const struct cluster *cluster, const struct view *vie
 		} else if (status == MC_NOT_FOUND) {
 			/* The code says it all for the one key that a script asks for. */
 			if (view->print != exists_print || (count > 1 && !cluster->settings->json))
-				complain("there is no %s", shown);
+				complain("there is no %s", keys[i]);
 		} else if (status) {
-			complain("%s can't be looked up: %s", shown, mc_status_text(status));
+			complain("%s can't be looked up: %s", keys[i], mc_status_text(status));
 		}
 	}
 	return code;

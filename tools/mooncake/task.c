@@ -17,7 +17,7 @@
 #include "tools/mooncake/progress.h"
 
 #define TASK_LOOK_MS  100
-#define TASK_CLEAR_MS 1000 /* for the child to clear up after a signal */
+#define TASK_CLEAR_MS 1000u /* for the child to clear up after a signal */
 
 static volatile sig_atomic_t signal_number;
 
@@ -114,12 +114,12 @@ static bool gone_within(const struct watch *watch, int timeout_ms)
 /* End of the signal as if it had not been caught, when the child has cleared up. */
 static void end_interrupted(struct watch *watch)
 {
+	uint64_t until = clock_ns() + TASK_CLEAR_MS * 1000000ull;
+
 	progress_end(&watch->progress);
 	kill(watch->child, SIGTERM);
-	while (!gone_within(watch, TASK_CLEAR_MS)) {
-		if (errno != EINTR)
-			break;
-	}
+	while (!gone_within(watch, TASK_LOOK_MS) && clock_ns() < until)
+		continue;
 	kill(watch->child, SIGKILL);
 	catch_signals(SIG_DFL);
 	raise(signal_number);
