@@ -336,6 +336,22 @@ START_TEST(a_call_times_out_where_nobody_listens)
 }
 END_TEST
 
+START_TEST(a_call_times_out_where_nobody_says_welcome)
+{
+	struct answer answer = {0};
+
+	peer_listen(&peer, peer.name);
+	client = peer_client(address);
+	peer_accept(&peer);
+	uint64_t begin = clock_ns();
+	call(client, 1, 100, &answer);
+	answer_wait(&answer);
+	ck_assert_int_eq(answer.status, MC_TIMEOUT);
+	ck_assert_uint_lt(ms_since(begin), 1000);
+	ck_assert(!peer_readable(peer.fd, 0)); /* nothing is sent before the welcome */
+}
+END_TEST
+
 /* -- reconnecting -- */
 
 START_TEST(a_call_waits_for_the_connection)
@@ -731,6 +747,7 @@ static void add_broken(Suite *suite)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_call_without_an_answer_times_out);
 	tcase_add_test(tc, a_call_times_out_where_nobody_listens);
+	tcase_add_test(tc, a_call_times_out_where_nobody_says_welcome);
 	tcase_add_test(tc, a_call_waits_for_the_connection);
 	tcase_add_test(tc, what_was_not_answered_is_sent_again_in_order);
 	tcase_add_loop_test(tc, garbage_breaks_the_connection, 0, ROWS(garbage));
