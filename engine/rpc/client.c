@@ -431,6 +431,7 @@ static bool receive_welcome(struct client *client)
 		struct pollfd fd = {.fd = client->fd, .events = POLLIN};
 		if (poll(&fd, 1, 100) > 0 && !receive_some(client))
 			return false;
+		end_expired(client, false);
 	}
 	return false;
 }
