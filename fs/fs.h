@@ -115,6 +115,11 @@ struct inode *inode_find_locked(struct fs *fs, uint64_t id);
  * kernel must look the name up again, by which it knows the object.
  */
 struct object *inode_object(struct fs *fs, uint64_t id);
+/*
+ * The same for an open, which the kernel sends right after it has looked the
+ * name up: what lost its name in between can still be opened while it is here.
+ */
+struct object *inode_object_found(struct fs *fs, uint64_t id);
 /* Free all: the kernel is gone. */
 void inodes_close(struct fs *fs);
 /* Close the backing id unless it is open. */

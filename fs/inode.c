@@ -39,16 +39,26 @@ static bool adrift_locked(const struct object *object)
 	       !object->original;
 }
 
-struct object *inode_object(struct fs *fs, uint64_t id)
+static struct object *find_object(struct fs *fs, uint64_t id, bool adrift)
 {
 	node_lock(fs->node);
 	struct object *object = object_find(node_objects(fs->node), id);
-	if (object && adrift_locked(object))
+	if (object && !adrift && adrift_locked(object))
 		object = NULL;
 	if (object)
 		object_ref(object);
 	node_unlock(fs->node);
 	return object;
+}
+
+struct object *inode_object(struct fs *fs, uint64_t id)
+{
+	return find_object(fs, id, false);
+}
+
+struct object *inode_object_found(struct fs *fs, uint64_t id)
+{
+	return find_object(fs, id, true);
 }
 
 struct inode *inode_get_locked(struct fs *fs, struct object *object)

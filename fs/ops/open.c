@@ -66,7 +66,7 @@ static void opened(void *context, enum mc_status status, struct object *object)
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct object *object = inode_object(fs, ino);
+	struct object *object = inode_object_found(fs, ino);
 	struct opening *call = opening_new(req, fi, false);
 	uint32_t flags = 0;
 
