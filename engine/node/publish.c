@@ -35,21 +35,23 @@ struct publishing {
 /* -- what a local object holds -- */
 
 /*
- * Take the file's name away.  True: a removed object is still open, so it
- * becomes an unlinked draft that its last close ends.
+ * Take the file's name away.  True: an object that lost its own name is still
+ * open, so it becomes an unlinked draft that its last close ends.
  */
 static bool discard_file_locked(struct node *node, struct object *object)
 {
-	bool keep = object_is(object, OBJECT_REMOVED) && object->opens > 0 &&
+	bool keep = !object_is(object, OBJECT_NAMED) && object->opens > 0 &&
 		    pool_object(node->pool, object->attr.id, O_RDWR, &object->draft_fd) == MC_OK;
 
 	pool_remove(node->pool, object->attr.id);
 	pool_account(node->pool, -(int64_t)object->attr.allocated);
 	node->local_count--;
 	node->local_bytes -= object->attr.allocated;
-	if (keep)
-		object->flags &= ~(uint32_t)(OBJECT_PUBLISHED | OBJECT_CACHE);
-	return keep;
+	if (!keep)
+		return false;
+	object->flags &= ~(uint32_t)(OBJECT_PUBLISHED | OBJECT_CACHE);
+	object->flags |= OBJECT_REMOVED;
+	return true;
 }
 
 void node_discard_locked(struct node *node, struct object *object)

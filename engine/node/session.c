@@ -111,7 +111,9 @@ static void push_invalidate(struct node *node, struct reader *body)
 				node_note_name_locked(node, directory, name);
 			struct object *object =
 				object_lookup(&node->objects, parent, name, strlen(name));
-			if (object && object_is(object, OBJECT_PUBLISHED) &&
+			/* By now the name may mean an object that came after the one told of. */
+			if (object && object->attr.id == id &&
+			    object_is(object, OBJECT_PUBLISHED) &&
 			    !object_is(object, OBJECT_PUBLISHING)) {
 				node_lost_name_locked(node, object);
 				object_unname(&node->objects, object);

@@ -1,12 +1,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/log.h"
 #include "fs/fs.h"
 
 static void lookup_done(void *context, enum mc_status status, struct object *object)
 {
 	fuse_req_t req = context;
 
+	if (status)
+		log_trace("a lookup failed status=\"%s\"", mc_status_text(status));
 	if (status)
 		reply_status(req, status);
 	else

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/log.h"
 #include "fs/fs.h"
 
 struct opening {
@@ -54,6 +55,9 @@ static void opened(void *context, enum mc_status status, struct object *object)
 
 	if (!status)
 		status = handle_open(fs, call->req, object, &call->fi, call->write);
+	if (status)
+		log_debug("an open failed create=%d write=%d status=\"%s\"", call->create,
+			  call->write, mc_status_text(status));
 	if (status)
 		reply_status(call->req, status);
 	else if (call->create)
