@@ -587,6 +587,8 @@ static void pull_wait(struct op *op)
 static enum mc_status detach_locked(struct node *node, struct object *object)
 {
 	int fd, old;
+	uint8_t record[RECORD_SIZE_MAX];
+	size_t size = sizeof(record);
 	enum mc_status status = pool_object(node->pool, object->attr.id, O_RDONLY, &old);
 
 	if (status)
@@ -597,6 +599,8 @@ static enum mc_status detach_locked(struct node *node, struct object *object)
 		return status;
 	CLEANUP_FD int to = fd;
 	status = node_copy_file(from, to, object->attr.size);
+	if (!status && pool_read_record(node->pool, object->attr.id, record, &size) == MC_OK)
+		status = pool_record(node->pool, to, record, size);
 	if (status)
 		return status;
 	node->events.let_go(node->events.context, object);

@@ -200,6 +200,31 @@ START_TEST(an_immutable_node_keeps_the_first)
 }
 END_TEST
 
+/* The file that it writes to is another than the one that it lends; it has a record too. */
+START_TEST(an_owner_that_opens_what_it_lends_loses_nothing)
+{
+	struct object *lent, *own;
+	uint8_t record[8192];
+	size_t size = sizeof(record);
+
+	put(a, "key", 1000, 1);
+	ck_assert_int_eq(lookup(b, "key", &lent), MC_OK);
+	ck_assert_int_eq(open_object(b, lent, 0), MC_OK);
+	ck_assert_uint_eq(counted(b, COUNTER_PULLS_SHM), 1);
+	ck_assert_int_eq(lookup(a, "key", &own), MC_OK);
+	ck_assert_int_eq(open_object(a, own, NODE_OPEN_WRITE), MC_OK);
+	ck_assert_int_eq(pool_read_record(node_pool(a), own->attr.id, record, &size), MC_OK);
+	ck_assert_uint_gt(size, 0);
+	write_bytes(a, own, 1000, 2);
+	ck_assert(holds_bytes(b, lent, 1000, 1));
+	ck_assert_int_eq(flush(a, own), MC_OK);
+	node_release(a, own, true);
+	node_release(b, lent, false);
+	cluster_forget(a, own);
+	cluster_forget(b, lent);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_loop_test(tc, what_one_node_writes_another_reads, 0,
@@ -214,6 +239,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, whoever_holds_the_old_bytes_keeps_them);
 	tcase_add_test(tc, one_of_two_exclusive_creates_wins);
 	tcase_add_test(tc, an_immutable_node_keeps_the_first);
+	tcase_add_test(tc, an_owner_that_opens_what_it_lends_loses_nothing);
 }
 
 int main(void)
