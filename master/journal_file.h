@@ -59,7 +59,7 @@
 #define JOURNAL_HEADER_SIZE  16u
 #define JOURNAL_RECORD_SIZE  16u /* before key and value */
 #define JOURNAL_MARK_SIZE    26u
-#define JOURNAL_COMPACT_SIZE (16u << 20) /* bytes below which it is left alone */
+#define JOURNAL_COMPACT_SIZE (1u << 20) /* bytes below which it is left alone */
 
 enum journal_type { JOURNAL_PUT = 1, JOURNAL_REMOVE = 2, JOURNAL_MARK = 3 };
 

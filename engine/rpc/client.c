@@ -68,6 +68,7 @@ struct client {
 	_Atomic uint64_t heard_ns;
 
 	/* owned by the client's thread */
+	bool absent; /* nobody answered the last time: said so once */
 	uint8_t *receive;
 	size_t receive_size; /* allocated */
 	size_t received;
@@ -539,9 +540,14 @@ static void connect_and_serve(struct client *client, uint32_t *retry_ms)
 	int fd = connect_any(client);
 
 	if (fd < 0) {
-		log_debug("the master does not answer address=%s:%s", client->host, client->port);
+		if (!client->absent)
+			log_warn("the master does not answer, trying on address=%s%s%s",
+				 client->unix_only ? client->unix_name : client->host,
+				 client->unix_only ? "" : ":", client->port);
+		client->absent = true;
 		return;
 	}
+	client->absent = false;
 	pthread_mutex_lock(&client->lock);
 	client->fd = fd;
 	pthread_mutex_unlock(&client->lock);

@@ -54,6 +54,8 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->time_gran = 1;
 	conn->max_background = 128;
 	fs->epoch = conn->proto_minor >= 44;
+	log_info("the kernel was asked passthrough=\"%s\" io_uring=\"%s\"", fs->passthrough_why,
+		 fs->io_uring_why);
 }
 
 const struct fuse_lowlevel_ops fs_ops = {

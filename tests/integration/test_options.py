@@ -48,8 +48,7 @@ def a_bad_value_is_named_and_refused(cluster):
     for name, value in (("segment", "abc"), ("segment", "-5"), ("segment", "12q"),
                         ("segment", "99999999999999999999g"), ("segment", ""),
                         ("passthrough", "maybe"), ("io_uring", "2x"),
-                        ("transport", "pigeon"), ("master", "no-port"),
-                        ("master", "127.0.0.1:99999"), ("master", "127.0.0.1:abc")):
+                        ("transport", "pigeon"), ("master", "127.0.0.1:99999"), ("master", "127.0.0.1:abc")):
         refused(cluster, mountpoint, {**options, name: value}, name)
 
 
@@ -225,6 +224,8 @@ def mount_of_type_fuse_mooncakefs_works_as_in_fstab(cluster):
         argv = [deps, "mooncakefs#kv", mountpoint, "-o", given]
     else:
         skip("needs mount.fuse or mount.fuse3")
+    # A mount.fuse3 that was built beside the programs finds its library there.
+    paths["LD_LIBRARY_PATH"] = os.path.join(cluster.programs.directory, "..", "deps", "lib")
     status, said = start(argv, env={**os.environ, **paths})
     daemon_of(cluster, mountpoint)
     assert status == 0 and mounted(mountpoint) == "fuse.mooncakefs", said
