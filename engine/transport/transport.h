@@ -48,7 +48,8 @@ struct source_hold {
 /* The owner's side, given at open.  Both may be called by several threads at once. */
 struct transport_source {
 	/*
-	 * Hold the object so that its bytes neither change nor go away.  Version
+	 * Hold the object so that its bytes neither change nor go away, nor is its
+	 * file cut short: what is sent may come out of a map of it.  Version
 	 * 0 asks for whatever there is.
 	 *
 	 * MC_NOT_FOUND, MC_STALE   as for PULL in protocol.h
