@@ -177,6 +177,7 @@ static bool begin(struct fetch *fetch)
 		fetch->memory = memory;
 		fetch->left = fetch->attr.size;
 		span_init(&fetch->todo, 1, chunks);
+		span_want(&fetch->todo, fetch->wanted.begin, fetch->wanted.end);
 		if (chunks > 1)
 			status = fetch_ask_locked(fetch);
 	}

@@ -28,7 +28,8 @@ struct fetch {
 	/* protected by the puller's lock */
 	struct fetch *next, **at;
 	struct link *link;
-	struct span todo;   /* chunks */
+	struct span todo;	  /* chunks */
+	struct span_range wanted; /* chunks, as last told; kept for when todo is known */
 	uint32_t in_flight; /* requests */
 	uint64_t version;   /* asked for; the object's once that is known */
 	uint64_t retry_ns;  /* ask again then; 0: nothing to ask again */

@@ -396,8 +396,9 @@ void puller_want(struct puller *puller, struct transport_pull *pull, uint64_t of
 	struct fetch *fetch = pull->state;
 	if (!fetch || length == 0 || offset + length < offset)
 		return;
-	span_want(&fetch->todo, offset / PULLER_CHUNK_SIZE,
-		  (offset + length - 1) / PULLER_CHUNK_SIZE + 1);
+	fetch->wanted.begin = offset / PULLER_CHUNK_SIZE;
+	fetch->wanted.end = (offset + length - 1) / PULLER_CHUNK_SIZE + 1;
+	span_want(&fetch->todo, fetch->wanted.begin, fetch->wanted.end);
 }
 
 void puller_cancel(struct puller *puller, struct transport_pull *pull)
