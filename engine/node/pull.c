@@ -180,7 +180,7 @@ static enum mc_status open_draft(struct pull *pull, const struct mc_attr *attr)
 }
 
 static enum mc_status sink_begin(struct transport_pull *base, const struct mc_attr *attr,
-				 void **memory)
+				 struct transport_target *target)
 {
 	struct pull *pull = (struct pull *)base;
 	struct node *node = pull->node;
@@ -206,7 +206,7 @@ static enum mc_status sink_begin(struct transport_pull *base, const struct mc_at
 		}
 		node_unlock(node);
 	}
-	*memory = pull->memory;
+	*target = (struct transport_target){pull->memory, pull->fd};
 	finish_waiters(node, ready, pull->object, MC_OK);
 	return MC_OK;
 }

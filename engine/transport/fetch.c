@@ -168,15 +168,16 @@ static bool begin(struct fetch *fetch)
 	struct transport_pull *pull = fetch->pull;
 	uint64_t chunks =
 		fetch->attr.size / PULLER_CHUNK_SIZE + (fetch->attr.size % PULLER_CHUNK_SIZE != 0);
-	void *memory = NULL;
+	struct transport_target target = {.fd = -1};
 
-	enum mc_status status = pull->sink->begin(pull, &fetch->attr, &memory);
+	enum mc_status status = pull->sink->begin(pull, &fetch->attr, &target);
 	if (status == MC_OK) {
 		WITH_LOCK(&puller->lock);
 		fetch->begun = true;
-		fetch->memory = memory;
+		fetch->target = target;
 		fetch->left = fetch->attr.size;
 		span_init(&fetch->todo, 1, chunks);
+		span_want(&fetch->todo, fetch->wanted.begin, fetch->wanted.end);
 		if (chunks > 1)
 			status = fetch_ask_locked(fetch);
 	}

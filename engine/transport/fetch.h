@@ -28,10 +28,11 @@ struct fetch {
 	/* protected by the puller's lock */
 	struct fetch *next, **at;
 	struct link *link;
-	struct span todo;   /* chunks */
-	uint32_t in_flight; /* requests */
-	uint64_t version;   /* asked for; the object's once that is known */
-	uint64_t retry_ns;  /* ask again then; 0: nothing to ask again */
+	struct span todo;	  /* chunks */
+	struct span_range wanted; /* chunks, as last told; kept for when todo is known */
+	uint32_t in_flight;	  /* requests */
+	uint64_t version;	  /* asked for; the object's once that is known */
+	uint64_t retry_ns;	  /* ask again then; 0: nothing to ask again */
 	bool cancelled;
 	enum mc_status failed; /* before it was sent */
 	/* owned by the puller's thread (and by puller_pull before that knows of it) */
@@ -40,7 +41,7 @@ struct fetch {
 	bool begun;
 	bool redialled;
 	struct mc_attr attr;
-	uint8_t *memory;
+	struct transport_target target;
 	uint64_t left; /* bytes that have not come */
 };
 

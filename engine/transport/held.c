@@ -1,12 +1,17 @@
 #include "engine/transport/held.h"
 
+#include <linux/magic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "engine/base/log.h"
 #include "engine/transport/owner.h"
 
 #define BUCKETS_FIRST 16u
+#define BLOCK_SIZE    512u /* of st_blocks */
 
 static struct held **bucket_of(const struct visitor *visitor, uint64_t id)
 {
@@ -48,6 +53,29 @@ static bool buckets_grow(struct visitor *visitor)
 	return true;
 }
 
+/* Is it a file in memory, whole, as long as it should be? */
+static bool mappable(const struct source_hold *hold)
+{
+	struct statfs system;
+	struct stat file;
+
+	return fstat(hold->fd, &file) == 0 && (uint64_t)file.st_size == hold->attr.size &&
+	       (uint64_t)file.st_blocks >= (hold->attr.size + BLOCK_SIZE - 1) / BLOCK_SIZE &&
+	       fstatfs(hold->fd, &system) == 0 && system.f_type == TMPFS_MAGIC;
+}
+
+const uint8_t *held_map(struct held *held)
+{
+	if (held->map || held->unmapped)
+		return held->map;
+	void *map = MAP_FAILED;
+	if (mappable(&held->hold))
+		map = mmap(NULL, held->hold.attr.size, PROT_READ, MAP_SHARED, held->hold.fd, 0);
+	held->unmapped = map == MAP_FAILED;
+	held->map = held->unmapped ? NULL : map;
+	return held->map;
+}
+
 static void source_release(struct owner *owner, struct source_hold *hold)
 {
 	owner->config.source->release(owner->config.source->context, hold);
@@ -62,6 +90,8 @@ void held_drop(struct visitor *visitor, struct held *held)
 		at = &(*at)->next;
 	*at = held->next;
 	visitor->held_count--;
+	if (held->map)
+		munmap(held->map, held->hold.attr.size);
 	if (held->read_fd >= 0)
 		close(held->read_fd);
 	source_release(visitor->owner, &held->hold);

@@ -22,6 +22,8 @@ struct held {
 	uint64_t used_ns;
 	int read_fd;   /* the file, opened again for reading only; -1: not needed yet */
 	uint32_t lent; /* descriptors that were not given back */
+	bool unmapped; /* it can't be mapped, or should not be */
+	void *map;     /* all of the file; NULL: not yet, or not at all */
 };
 
 /* Find what is held; NULL: it is not. */
@@ -33,6 +35,14 @@ struct held *held_find(const struct visitor *visitor, uint64_t id, uint64_t vers
  */
 MC_MUST_CHECK enum mc_status held_get(struct visitor *visitor, const struct pull_request *request,
 				      struct held **found);
+
+/*
+ * All bytes of an object that is not empty, mapped for reading until it is
+ * dropped; NULL: they must be read.  Only a file in memory that has no holes is
+ * mapped: reading a hole would take memory, and a disk's page that can't be
+ * read would end in a signal.
+ */
+const uint8_t *held_map(struct held *held);
 
 /* Take it out of the table and let the object go. */
 void held_drop(struct visitor *visitor, struct held *held);

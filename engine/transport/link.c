@@ -179,6 +179,14 @@ void link_orphan_locked(struct link *link, const struct fetch *fetch)
 	}
 }
 
+void link_low_water(struct link *link, int size)
+{
+	if (size == link->low_water)
+		return;
+	if (setsockopt(link->watch.fd, SOL_SOCKET, SO_RCVLOWAT, &size, sizeof(size)) == 0)
+		link->low_water = size;
+}
+
 int link_take_fd(struct link *link)
 {
 	if (link->fd_count == 0)

@@ -96,6 +96,9 @@ bool link_answered_locked(struct link *link, uint64_t request_id, struct link_re
 /* Nobody waits for this fetch's replies any more. */
 void link_orphan_locked(struct link *link, const struct fetch *fetch);
 
+/* Wake the thread when so many bytes are there, not before. */
+void link_low_water(struct link *link, int size);
+
 /* The oldest descriptor that came, now the caller's; -1: none. */
 int link_take_fd(struct link *link);
 

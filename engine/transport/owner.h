@@ -44,6 +44,7 @@ struct answer {
 	uint32_t head_sent;
 	int fd;		    /* what `held` passes with the head's first byte; -1: nothing */
 	struct held *held;  /* what it is about; must not go meanwhile */
+	const uint8_t *map; /* all of the object; NULL: it is read */
 	uint64_t offset;    /* in the object, of the next byte to send */
 	uint32_t remaining; /* bytes of the object that follow the head */
 };

@@ -18,6 +18,7 @@
 #define LINK_IDLE_MS	  120000u
 #define RELEASE_MS	  50u
 #define RELEASES_SIZE_MAX 4096u
+#define LOOK_MS		  20u
 #define PATIENCE	  8u /* steps a fetch may wait while others on its link go on */
 
 struct peer {
@@ -235,6 +236,17 @@ static enum mc_status overdue_locked(struct fetch *fetch)
 	return MC_TIMEOUT;
 }
 
+/* Something may have come, and less than its link waits for: look before it is given up. */
+static bool look_again_locked(struct fetch *fetch)
+{
+	struct link *link = fetch->link;
+
+	if (!link || link->state != LINK_OPEN || link->low_water <= 1)
+		return false;
+	link_low_water(link, 1);
+	return link->low_water == 1;
+}
+
 /* What must end now, and with which status; MC_OK: it goes on. */
 static enum mc_status look_at_locked(struct fetch *fetch, uint64_t now_ns, uint64_t *alarm_ns)
 {
@@ -245,6 +257,8 @@ static enum mc_status look_at_locked(struct fetch *fetch, uint64_t now_ns, uint6
 	if (fetch->failed)
 		return fetch->failed;
 	uint64_t deadline_ns = deadline_of_locked(fetch);
+	if (deadline_ns <= now_ns && look_again_locked(fetch))
+		deadline_ns = now_ns + LOOK_MS * MS_NS;
 	if (deadline_ns <= now_ns)
 		return overdue_locked(fetch);
 	if (fetch->retry_ns && fetch->retry_ns <= now_ns) {
@@ -396,8 +410,9 @@ void puller_want(struct puller *puller, struct transport_pull *pull, uint64_t of
 	struct fetch *fetch = pull->state;
 	if (!fetch || length == 0 || offset + length < offset)
 		return;
-	span_want(&fetch->todo, offset / PULLER_CHUNK_SIZE,
-		  (offset + length - 1) / PULLER_CHUNK_SIZE + 1);
+	fetch->wanted.begin = offset / PULLER_CHUNK_SIZE;
+	fetch->wanted.end = (offset + length - 1) / PULLER_CHUNK_SIZE + 1;
+	span_want(&fetch->todo, fetch->wanted.begin, fetch->wanted.end);
 }
 
 void puller_cancel(struct puller *puller, struct transport_pull *pull)
@@ -436,10 +451,12 @@ enum mc_status puller_start(struct puller *puller, const struct puller_config *c
 	puller->scratch = malloc(PULLER_SCRATCH_SIZE);
 	if (!puller->scratch)
 		return MC_NO_MEMORY;
+	siphon_init(&puller->siphon);
 	pthread_mutex_init(&puller->lock, NULL);
 	enum mc_status status = poller_start(&puller->poller, config->name, turn, puller);
 	if (status) {
 		pthread_mutex_destroy(&puller->lock);
+		siphon_fini(&puller->siphon);
 		free(puller->scratch);
 	}
 	return status;
@@ -474,6 +491,7 @@ void puller_stop(struct puller *puller)
 	}
 	free_loans(puller->strays);
 	free_dead(puller);
+	siphon_fini(&puller->siphon);
 	free(puller->scratch);
 	pthread_mutex_destroy(&puller->lock);
 }

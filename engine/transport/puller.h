@@ -6,7 +6,7 @@
  * owner keeps one version for it.  Whoever calls puller_pull() sends the first
  * request itself; the thread receives.  Where bytes are moved, they arrive in
  * chunks, a window of which is asked for at a time, straight into the sink's
- * memory; where descriptors are, the first reply is all there is.
+ * file or memory; where descriptors are, the first reply is all there is.
  *
  * A fetch that has not begun survives the loss of its link once, on a new
  * one: the peer may have closed an idle connection, or have restarted.
@@ -22,6 +22,7 @@
 
 #include "engine/transport/link.h"
 #include "engine/transport/poller.h"
+#include "engine/transport/siphon.h"
 #include "engine/transport/transport.h"
 
 struct peer;
@@ -39,7 +40,8 @@ struct puller_config {
 struct puller {
 	struct puller_config config;
 	struct poller poller;
-	uint8_t *scratch; /* PULLER_SCRATCH_SIZE bytes: where what nobody wants is read to */
+	uint8_t *scratch;     /* PULLER_SCRATCH_SIZE bytes: where what nobody wants is read to */
+	struct siphon siphon; /* owned by the thread */
 	/* protected by lock */
 	pthread_mutex_t lock;
 	struct peer *peers;

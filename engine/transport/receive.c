@@ -11,15 +11,16 @@
 
 /* Read at once, so that it is summed while it is in the cache. */
 #define PIECE_SIZE     PULLER_SCRATCH_SIZE
-#define LOW_WATER_SIZE (256u << 10)
-#define TURN_PIECES    4 /* then other links get their turn */
+#define LOW_WATER_SIZE PULLER_CHUNK_SIZE
+#define TURN_SIZE      (1u << 20)  /* then other links get their turn */
+#define SIPHON_SIZE    (64u << 10) /* less is not worth the calls */
 
 /* Where the next bytes of the body go. */
 static uint8_t *body_at(struct link *link)
 {
 	struct link_body *body = &link->body;
 
-	return body->fetch->memory + body->offset + (body->length - body->left);
+	return (uint8_t *)body->fetch->target.memory + body->offset + (body->length - body->left);
 }
 
 /* Bytes of the body are in place, or were passed over. */
@@ -158,19 +159,33 @@ static enum mc_status read_parts(struct link *link, struct iovec *parts, int cou
 	return MC_OK;
 }
 
+/*
+ * How much to read of what is no body: one head and no more, so that a body
+ * that follows it can go to its file as a whole.
+ */
+static uint32_t input_due(const struct link *link)
+{
+	uint32_t room = LINK_INPUT_SIZE - link->input_end;
+
+	if (link->puller->config.descriptors || link->input_end >= PULL_HEAD_SIZE)
+		return room;
+	return PULL_HEAD_SIZE - link->input_end;
+}
+
 /* One read: the body's next bytes, then the head that follows it. */
 static enum mc_status read_once(struct link *link, bool *drained)
 {
 	struct iovec parts[2];
 	uint32_t body = link->body.left < PIECE_SIZE ? link->body.left : PIECE_SIZE;
-	uint32_t input = LINK_INPUT_SIZE - link->input_end;
+	uint32_t input = input_due(link);
 	int count = 0;
 	size_t got;
 
 	if (body) {
 		uint8_t *at = link->body.fetch ? body_at(link) : link->puller->scratch;
 		parts[count++] = (struct iovec){at, body};
-		input = body == link->body.left ? PULL_HEAD_SIZE : 0;
+		if (body < link->body.left)
+			input = 0;
 	}
 	if (input)
 		parts[count++] = (struct iovec){link->input + link->input_end, input};
@@ -186,20 +201,37 @@ static enum mc_status read_once(struct link *link, bool *drained)
 	return replies(link);
 }
 
+/* The body's next bytes, straight into its file.  MC_NOT_SUPPORTED: they must be read. */
+static enum mc_status siphon_once(struct link *link, bool *drained)
+{
+	struct link_body *body = &link->body;
+	struct fetch *fetch = body->fetch;
+	uint32_t due = body->left, taken;
+
+	if (!fetch || fetch->target.fd < 0 || due < SIPHON_SIZE)
+		return MC_NOT_SUPPORTED;
+	enum mc_status status = siphon_move(&link->puller->siphon, link->watch.fd, fetch->target.fd,
+					    body->offset + (body->length - due), due, &taken);
+	if (taken == 0)
+		return status;
+	*drained = taken < due;
+	link->progress_ns = poller_now_ns();
+	if (status)
+		fetch_end(fetch, status);
+	body_took(link, taken);
+	return MC_OK;
+}
+
 /*
  * Sleep until a good part of the body is there: a wake-up costs as much as the
  * copy of a hundred kilobytes.  Never more than what surely comes.
  */
 static void set_low_water(struct link *link)
 {
-	int size = (int)(link->body.left < LOW_WATER_SIZE ? link->body.left : LOW_WATER_SIZE);
+	uint32_t size = link->body.left < LOW_WATER_SIZE ? link->body.left : LOW_WATER_SIZE;
 
-	if (size == 0)
-		size = 1;
-	if (size == link->low_water || link->puller->config.descriptors)
-		return;
-	if (setsockopt(link->watch.fd, SOL_SOCKET, SO_RCVLOWAT, &size, sizeof(size)) == 0)
-		link->low_water = size;
+	if (!link->puller->config.descriptors)
+		link_low_water(link, size ? (int)size : 1);
 }
 
 enum mc_status receive(struct link *link)
@@ -207,8 +239,13 @@ enum mc_status receive(struct link *link)
 	enum mc_status status = MC_OK;
 	bool drained = false;
 
-	for (int i = 0; i < TURN_PIECES && !drained && status == MC_OK; i++)
-		status = read_once(link, &drained);
+	for (uint32_t size = 0; size < TURN_SIZE && !drained && status == MC_OK;) {
+		uint32_t left = link->body.left;
+		status = siphon_once(link, &drained);
+		if (status == MC_NOT_SUPPORTED)
+			status = read_once(link, &drained);
+		size += left > link->body.left ? left - link->body.left : PULL_HEAD_SIZE;
+	}
 	set_low_water(link);
 	return status == MC_AGAIN ? MC_OK : status;
 }

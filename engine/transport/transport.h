@@ -28,7 +28,8 @@
  *             MC_UNREACHABLE no connection, MC_TIMEOUT the deadline passed,
  *             MC_IO a checksum did not match twice, MC_PROTOCOL the peer
  *             broke the protocol, MC_CANCELLED.  What begin() refuses comes
- *             back from done().
+ *             back from done(), and so does what the target's file says
+ *             (MC_NO_SPACE).
  */
 #ifndef ENGINE_TRANSPORT_TRANSPORT_H
 #define ENGINE_TRANSPORT_TRANSPORT_H
@@ -48,7 +49,8 @@ struct source_hold {
 /* The owner's side, given at open.  Both may be called by several threads at once. */
 struct transport_source {
 	/*
-	 * Hold the object so that its bytes neither change nor go away.  Version
+	 * Hold the object so that its bytes neither change nor go away, nor is its
+	 * file cut short: what is sent may come out of a map of it.  Version
 	 * 0 asks for whatever there is.
 	 *
 	 * MC_NOT_FOUND, MC_STALE   as for PULL in protocol.h
@@ -62,15 +64,24 @@ struct transport_source {
 
 struct transport_pull;
 
+/* Where the bytes of an object go, as its sink says.  Both stay until done(). */
+struct transport_target {
+	void *memory; /* as many bytes as the object has; not used when it has none */
+	/*
+	 * The regular file that memory maps, shared, from offset 0, open for
+	 * writing; -1: it maps none.  A transport may write to either.
+	 */
+	int fd;
+};
+
 /* The puller's side of one pull. */
 struct transport_sink {
 	/*
 	 * Called once, before any byte: the object is attr->size bytes.  The sink
-	 * answers where they go: memory of that many bytes (a map of the file that
-	 * will hold them), or an error that ends the pull.  size 0: *memory is not used.
+	 * answers where they go, or an error that ends the pull.
 	 */
 	enum mc_status (*begin)(struct transport_pull *pull, const struct mc_attr *attr,
-				void **memory);
+				struct transport_target *target);
 	/*
 	 * Instead of begin, on a transport that passes descriptors: the file
 	 * itself, open for reading, now the sink's to close.  The owner holds the

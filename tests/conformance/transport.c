@@ -136,6 +136,13 @@ static void fake_fini(struct fake_source *fake)
 
 /* --- the fake sink --------------------------------------------------------- */
 
+/* Where the bytes go. */
+enum target {
+	TARGET_FILE,
+	TARGET_MEMORY,
+	TARGET_REFUSES, /* a file that takes no bytes */
+};
+
 struct getting {
 	struct transport_pull pull;
 	struct transport *transport;
@@ -155,11 +162,12 @@ struct getting {
 	void *loan;
 	int fd;
 	enum mc_status refuse; /* what begin and lend answer */
-	uint32_t slow_us;      /* in arrived() */
+	enum target target;
+	uint32_t slow_us; /* in arrived() */
 };
 
 static enum mc_status sink_begin(struct transport_pull *pull, const struct mc_attr *attr,
-				 void **memory)
+				 struct transport_target *target)
 {
 	struct getting *getting = container_of(pull, struct getting, pull);
 
@@ -172,12 +180,20 @@ static enum mc_status sink_begin(struct transport_pull *pull, const struct mc_at
 		return getting->refuse;
 	if (attr->size == 0)
 		return MC_OK;
+	if (getting->target != TARGET_MEMORY) {
+		getting->fd = memfd_create("target", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		ck_assert_int_eq(ftruncate(getting->fd, (off_t)attr->size), 0);
+	}
+	if (getting->target == TARGET_REFUSES)
+		ck_assert_int_eq(fcntl(getting->fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	bool file = getting->target == TARGET_FILE;
 	getting->memory =
-		mmap(NULL, attr->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		mmap(NULL, attr->size, PROT_READ | PROT_WRITE,
+		     file ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, file ? getting->fd : -1, 0);
 	if (getting->memory == MAP_FAILED)
 		return MC_NO_MEMORY;
 	getting->mapped = attr->size;
-	*memory = getting->memory;
+	*target = (struct transport_target){getting->memory, getting->fd};
 	return MC_OK;
 }
 
@@ -396,6 +412,69 @@ START_TEST(objects_of_every_size_arrive_whole)
 	}
 	wait_until_nothing_is_held(&world);
 	ck_assert_uint_eq(counters_of(world.puller).pulls_done, ARRAY_SIZE(sizes));
+	world_fini(&world);
+}
+END_TEST
+
+START_TEST(memory_that_maps_no_file_is_filled_too)
+{
+	struct world world;
+	struct getting getting;
+
+	world_init(&world, _i);
+	uint64_t id = fake_add(&world.fake, 0, 5 * MIB + 1);
+	getting_init(&getting, world.puller, id, VERSION, 5000);
+	getting.target = TARGET_MEMORY;
+	getting_start(&getting, world.endpoint);
+	ck_assert_int_eq(getting_wait(&getting), MC_OK);
+	check_bytes(&getting, &world.fake);
+	getting_fini(&getting);
+	world_fini(&world);
+}
+END_TEST
+
+START_TEST(an_object_with_holes_arrives_and_fills_none)
+{
+	struct world world;
+	struct getting getting;
+	struct stat before, after;
+
+	world_init(&world, _i);
+	uint64_t id = fake_add(&world.fake, 0, 5 * MIB + 1);
+	struct fake_object *object = &world.fake.objects[id - ID_FIRST];
+	ck_assert_int_eq(
+		fallocate(object->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MIB, 2 * MIB), 0);
+	ck_assert_int_eq(fstat(object->fd, &before), 0);
+	getting_init(&getting, world.puller, id, VERSION, 5000);
+	getting_start(&getting, world.endpoint);
+	ck_assert_int_eq(getting_wait(&getting), MC_OK);
+	ck_assert_int_eq(fstat(object->fd, &after), 0);
+	ck_assert_int_eq(after.st_blocks, before.st_blocks);
+	check_bytes(&getting, &world.fake);
+	getting_fini(&getting);
+	world_fini(&world);
+}
+END_TEST
+
+START_TEST(a_file_that_takes_no_bytes_ends_its_own_pull_only)
+{
+	struct world world;
+	struct getting getting;
+
+	world_init(&world, _i);
+	if (world.ops->give_back) { /* nothing is written where files are lent */
+		world_fini(&world);
+		return;
+	}
+	uint64_t id = fake_add(&world.fake, 0, 9 * MIB);
+	getting_init(&getting, world.puller, id, VERSION, 5000);
+	getting.target = TARGET_REFUSES;
+	getting_start(&getting, world.endpoint);
+	enum mc_status status = getting_wait(&getting);
+	ck_assert_int_eq(status, mc_status_from_errno(EPERM));
+	getting_fini(&getting);
+	ck_assert_int_eq(get(&world, id, VERSION, 5000), MC_OK);
+	ck_assert_uint_eq(counters_of(world.puller).connections, 1);
 	world_fini(&world);
 }
 END_TEST
@@ -962,6 +1041,10 @@ static Suite *suite(void)
 	tcase_set_timeout(failing, 60);
 	tcase_set_timeout(strange, 240);
 	tcase_add_loop_test(right, objects_of_every_size_arrive_whole, 0, TRANSPORTS);
+	tcase_add_loop_test(right, memory_that_maps_no_file_is_filled_too, 0, TRANSPORTS);
+	tcase_add_loop_test(right, an_object_with_holes_arrives_and_fills_none, 0, TRANSPORTS);
+	tcase_add_loop_test(right, a_file_that_takes_no_bytes_ends_its_own_pull_only, 0,
+			    TRANSPORTS);
 	tcase_add_loop_test(right, objects_arrive_over_ipv6_and_over_any_address, 0, TRANSPORTS);
 	tcase_add_loop_test(right, a_missing_object_is_not_found, 0, TRANSPORTS);
 	tcase_add_loop_test(right, another_version_is_stale_and_zero_takes_what_there_is, 0,

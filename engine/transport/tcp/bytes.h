@@ -1,11 +1,10 @@
 /*
  * engine/transport/tcp/bytes.h -- answer a PULL with the bytes themselves
  *
- * The file is read into a buffer that stays in the cache, summed there and
- * sent from there.  So what is sent is what was summed, whatever happens to
- * the file; a hole takes no memory and a file that shrank is an error, where a
- * map would end in a signal.  (Measured against a map and sendfile: see the
- * history of this file.)
+ * Summed and sent out of a map of the file, which the source holds as it is
+ * (see held_map).  What can't be mapped, or is not worth it, is read into a
+ * buffer that stays in the cache, summed there and sent from there.  (Measured
+ * against each other and against sendfile: see the history of this file.)
  *
  * Threads   Only the owner's thread.
  */
@@ -15,6 +14,7 @@
 #include "engine/transport/owner.h"
 
 #define BYTES_BUFFER_SIZE (512u << 10) /* a chunk that is asked for fits */
+#define BYTES_MAP_SIZE	  (64u << 10)  /* below this a read costs less than a map */
 
 /* The context of struct owner_config. */
 struct bytes {

@@ -18,6 +18,7 @@
 
 #define ID	   5u
 #define SIZE	   3000u
+#define STEP_MS	   300u
 #define FIXED_SIZE (MC_ATTR_WIRE_SIZE + 16u)
 
 enum lie {
@@ -41,6 +42,7 @@ enum lie {
 	LIE_NOTHING,
 	LIE_REFUSAL_WITH_BODY,
 	LIE_UNKNOWN_STATUS,
+	LIE_DRIP,
 };
 
 static const struct {
@@ -67,6 +69,7 @@ static const struct {
 	{LIE_NOTHING, MC_TIMEOUT},
 	{LIE_REFUSAL_WITH_BODY, MC_NOT_FOUND},
 	{LIE_UNKNOWN_STATUS, MC_PROTOCOL},
+	{LIE_DRIP, MC_OK},
 };
 
 struct liar {
@@ -126,6 +129,19 @@ static size_t make_reply(struct liar *liar, uint64_t request_id, uint8_t *bytes)
 	return MC_FRAME_HEADER_SIZE + frame.size;
 }
 
+/* No lie: little by little, longer than a step takes, and never silent for so long. */
+static ssize_t drip(int fd, const uint8_t *bytes, size_t size)
+{
+	size_t part = size / 5 + 1;
+
+	for (; size > part; bytes += part, size -= part) {
+		if (send(fd, bytes, part, MSG_NOSIGNAL) < 0)
+			return -1;
+		usleep(STEP_MS / 2 * 1000);
+	}
+	return send(fd, bytes, size, MSG_NOSIGNAL);
+}
+
 static void serve(struct liar *liar, int fd)
 {
 	static uint8_t bytes[MC_BODY_SIZE_MAX];
@@ -137,7 +153,9 @@ static void serve(struct liar *liar, int fd)
 		size_t size = make_reply(liar, frame.request_id, bytes);
 		if (size > MC_FRAME_HEADER_SIZE + FIXED_SIZE + SIZE + 1)
 			size = MC_FRAME_HEADER_SIZE;
-		if (send(fd, bytes, size, MSG_NOSIGNAL) < 0)
+		ssize_t sent = liar->lie == LIE_DRIP ? drip(fd, bytes, size)
+						     : send(fd, bytes, size, MSG_NOSIGNAL);
+		if (sent < 0)
 			return;
 		if (liar->lie == LIE_CUT_HEAD || liar->lie == LIE_CUT_BYTES)
 			return;
@@ -166,10 +184,10 @@ struct getting {
 };
 
 static enum mc_status get_begin(struct transport_pull *pull, const struct mc_attr *attr,
-				void **memory)
+				struct transport_target *target)
 {
 	ck_assert_uint_eq(attr->size, SIZE);
-	*memory = container_of(pull, struct getting, pull)->memory;
+	target->memory = container_of(pull, struct getting, pull)->memory;
 	return MC_OK;
 }
 
@@ -201,7 +219,7 @@ START_TEST(a_lie_costs_the_pull_and_nothing_else)
 	static const struct transport_source source = {.hold = none_hold, .release = none_release};
 	struct transport_config config = {.listen_host = "127.0.0.1", .source = &source};
 	struct getting getting = {
-		.pull = {.sink = &sink, .id = ID, .version = 7, .step_ms = 300},
+		.pull = {.sink = &sink, .id = ID, .version = 7, .step_ms = STEP_MS},
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.changed = PTHREAD_COND_INITIALIZER,
 	};
