@@ -154,6 +154,8 @@ char *fs_status(fuse_req_t req);
 /* -- notify.c -- */
 
 enum mc_status notifier_start(struct fs *fs);
+/* Wait until all that was queued has been told. */
+void notifier_drain(struct fs *fs);
 void notifier_stop(struct fs *fs);
 void notify_attr(struct fs *fs, uint64_t id);
 void notify_all(struct fs *fs);

@@ -125,33 +125,6 @@ static void print_help(void)
 
 /* -- the daemon -- */
 
-static struct fuse_session *signal_session;
-static struct node *signal_node;
-static char signal_mountpoint[PATH_MAX];
-
-/* The first signal unmounts and lets what runs finish; the second ends at once. */
-static void *signal_thread(void *context)
-{
-	sigset_t *set = context;
-	int number;
-
-	pthread_setname_np(pthread_self(), "mc-signal");
-	for (int count = 0;; count++) {
-		if (sigwait(set, &number) != 0)
-			continue;
-		if (count == 0) {
-			log_info("unmounting signal=%d", number);
-			node_stop(signal_node);
-			fuse_session_exit(signal_session);
-		} else {
-			log_warn("ending at once signal=%d", number);
-			umount2(signal_mountpoint, MNT_DETACH);
-			_exit(1);
-		}
-	}
-	return NULL;
-}
-
 struct daemon {
 	struct settings *settings;
 	struct mc_master *master; /* inside, NULL when another is named */
@@ -161,8 +134,69 @@ struct daemon {
 	char master_address[256];
 	char journal[PATH_MAX + 32];
 	sigset_t signals;
-	int report; /* pipe to the parent of a daemon; -1 */
+	pthread_mutex_t lock;
+	struct node *node; /* what a signal stops; protected by lock, like the next two */
+	bool ending;	   /* a signal came */
+	bool serving;	   /* the session stands */
+	int report;	   /* pipe to the parent of a daemon; -1 */
 };
+
+/* End what waits, then the mount; or the start, where there is none yet. */
+static void *ending_thread(void *context)
+{
+	struct daemon *d = context;
+
+	pthread_setname_np(pthread_self(), "mc-ending");
+	pthread_mutex_lock(&d->lock);
+	d->ending = true;
+	if (d->node)
+		node_stop(d->node);
+	if (d->serving) {
+		notifier_drain(&d->fs);
+		fuse_session_exit(d->fs.session);
+	}
+	pthread_mutex_unlock(&d->lock);
+	return NULL;
+}
+
+/* The first signal ends the mount in order, the second the process at once. */
+static void *signal_thread(void *context)
+{
+	struct daemon *d = context;
+	pthread_t thread;
+	int number;
+
+	pthread_setname_np(pthread_self(), "mc-signal");
+	while (sigwait(&d->signals, &number) != 0)
+		continue;
+	log_info("ending, the next signal ends at once signal=%d", number);
+	if (pthread_create(&thread, NULL, ending_thread, d) == 0)
+		pthread_detach(thread);
+	while (sigwait(&d->signals, &number) != 0)
+		continue;
+	log_warn("ending at once signal=%d", number);
+	umount2(d->mountpoint, MNT_DETACH);
+	_exit(1);
+}
+
+/* What a signal is to end from now on.  True: one came before, do not go on. */
+static bool set_node(struct daemon *d, struct node *node)
+{
+	pthread_mutex_lock(&d->lock);
+	d->node = node;
+	bool ending = d->ending;
+	pthread_mutex_unlock(&d->lock);
+	return ending;
+}
+
+static bool set_serving(struct daemon *d, bool serving)
+{
+	pthread_mutex_lock(&d->lock);
+	d->serving = serving;
+	bool ending = d->ending;
+	pthread_mutex_unlock(&d->lock);
+	return ending;
+}
 
 static enum mc_status start_master(struct daemon *d)
 {
@@ -241,8 +275,10 @@ static enum mc_status start_node(struct daemon *d)
 			  d->master_address, mc_status_text(status));
 		return status;
 	}
+	if (set_node(d, d->fs.node))
+		return MC_CANCELLED;
 	status = node_wait_ready(d->fs.node, s->wait_ms);
-	if (status)
+	if (status == MC_TIMEOUT)
 		log_error("the master does not answer, is it running? address=%s waited_ms=%u",
 			  d->master_address, s->wait_ms);
 	return status;
@@ -319,11 +355,6 @@ static int serve(struct daemon *d)
 	struct fuse_loop_config *loop = fuse_loop_cfg_create();
 	pthread_t thread;
 
-	signal_session = fs->session;
-	signal_node = fs->node;
-	strcpy(signal_mountpoint, d->mountpoint);
-	pthread_create(&thread, NULL, signal_thread, &d->signals);
-	pthread_detach(thread);
 	if (pthread_create(&thread, NULL, read_ahead_thread, d->mountpoint) == 0)
 		pthread_detach(thread);
 	report(d, true);
@@ -332,7 +363,8 @@ static int serve(struct daemon *d)
 		 pool_path(node_pool(fs->node)));
 	fuse_loop_cfg_set_clone_fd(loop, 0);
 	fuse_loop_cfg_set_max_threads(loop, 16);
-	int result = fuse_session_loop_mt(fs->session, loop);
+	int result = set_serving(d, true) ? 0 : fuse_session_loop_mt(fs->session, loop);
+	set_serving(d, false);
 	fuse_loop_cfg_destroy(loop);
 	if (result < 0)
 		log_error("the kernel broke the connection error=\"%s\"", strerror(-result));
@@ -344,7 +376,12 @@ static int run(struct daemon *d)
 	struct fs *fs = &d->fs;
 	int result = 1;
 
+	pthread_t thread;
+
 	pthread_sigmask(SIG_BLOCK, &d->signals, NULL);
+	pthread_mutex_init(&d->lock, NULL);
+	if (pthread_create(&thread, NULL, signal_thread, d) == 0)
+		pthread_detach(thread);
 	signal(SIGPIPE, SIG_IGN);
 	raise_limits();
 	fs->passthrough_why = fs->io_uring_why = "not asked yet";
@@ -364,6 +401,7 @@ static int run(struct daemon *d)
 		log_info("unmounted path=%s", d->mountpoint);
 	}
 	report(d, false);
+	set_node(d, NULL);
 	if (fs->node)
 		inodes_close(fs);
 	/* Both may still answer requests, and tell the kernel, over the session. */

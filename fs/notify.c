@@ -34,6 +34,8 @@ struct notifier {
 	pthread_cond_t wake;
 	struct notice *first;
 	struct notice **last;
+	pthread_cond_t idle;
+	bool busy; /* the thread is telling */
 	bool stopping;
 };
 
@@ -73,10 +75,13 @@ static void *notifier_thread(void *context)
 		notifier->first = n->next;
 		if (!notifier->first)
 			notifier->last = &notifier->first;
+		notifier->busy = true;
 		pthread_mutex_unlock(&notifier->lock);
 		tell_kernel(notifier->fs, n);
 		free(n);
 		pthread_mutex_lock(&notifier->lock);
+		notifier->busy = false;
+		pthread_cond_broadcast(&notifier->idle);
 	}
 	pthread_mutex_unlock(&notifier->lock);
 	return NULL;
@@ -138,12 +143,22 @@ enum mc_status notifier_start(struct fs *fs)
 	notifier->last = &notifier->first;
 	pthread_mutex_init(&notifier->lock, NULL);
 	pthread_cond_init(&notifier->wake, NULL);
+	pthread_cond_init(&notifier->idle, NULL);
 	fs->notifier = notifier;
 	if (pthread_create(&notifier->thread, NULL, notifier_thread, notifier) == 0)
 		return MC_OK;
 	fs->notifier = NULL;
 	free(notifier);
 	return MC_NO_MEMORY;
+}
+
+void notifier_drain(struct fs *fs)
+{
+	struct notifier *notifier = fs->notifier;
+
+	WITH_LOCK(&notifier->lock);
+	while (notifier->first || notifier->busy)
+		pthread_cond_wait(&notifier->idle, &notifier->lock);
 }
 
 void notifier_stop(struct fs *fs)
@@ -159,6 +174,7 @@ void notifier_stop(struct fs *fs)
 	pthread_join(notifier->thread, NULL);
 	pthread_mutex_destroy(&notifier->lock);
 	pthread_cond_destroy(&notifier->wake);
+	pthread_cond_destroy(&notifier->idle);
 	free(notifier);
 	fs->notifier = NULL;
 }

@@ -237,6 +237,8 @@ enum mc_status node_wait_ready(struct node *node, uint32_t timeout_ms)
 	}
 	WITH_LOCK(&node->lock);
 	while (node->session == 0) {
+		if (node->stopping)
+			return MC_CANCELLED;
 		if (pthread_cond_timedwait(&node->change, &node->lock, &until) != 0)
 			return MC_TIMEOUT;
 	}
@@ -249,6 +251,7 @@ void node_stop(struct node *node)
 	bool again = node->stopping;
 	node->stopping = true;
 	pthread_cond_broadcast(&node->wake);
+	pthread_cond_broadcast(&node->change);
 	pthread_mutex_unlock(&node->lock);
 	if (again)
 		return;

@@ -66,7 +66,7 @@ typedef void node_done_fn(void *context, enum mc_status status, struct object *o
 
 MC_MUST_CHECK enum mc_status node_open(const struct node_config *config,
 				       const struct node_events *events, struct node **node);
-/* Wait (at most timeout_ms) until the master has answered HELLO.  MC_TIMEOUT. */
+/* Wait (at most timeout_ms) until the master has answered HELLO.  MC_TIMEOUT, MC_CANCELLED. */
 MC_MUST_CHECK enum mc_status node_wait_ready(struct node *node, uint32_t timeout_ms);
 /*
  * End what waits for the master or a peer (MC_CANCELLED); whatever is asked

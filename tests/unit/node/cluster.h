@@ -282,6 +282,18 @@ static inline enum mc_status open_object(struct node *node, struct object *objec
 	return turn_end(&turn, NULL);
 }
 
+/* Open for writing what a peer has: a draft with the same bytes stands in for it. */
+static inline struct object *open_copy(struct node *node, const char *name, struct object *lent)
+{
+	struct object *copy;
+
+	ck_assert_int_eq(open_object(node, lent, NODE_OPEN_WRITE), MC_STALE);
+	cluster_forget(node, lent);
+	ck_assert_int_eq(lookup(node, name, &copy), MC_OK);
+	ck_assert_int_eq(open_object(node, copy, NODE_OPEN_WRITE), MC_OK);
+	return copy;
+}
+
 static inline enum mc_status flush(struct node *node, struct object *object)
 {
 	struct turn turn;

