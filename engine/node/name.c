@@ -507,6 +507,7 @@ void node_rename(struct node *node, const struct node_rename *rename, node_done_
 	if (from && to && object)
 		m = move_new(node, rename, object, from, to);
 	bool unpublished = object && !object_is(object, OBJECT_PUBLISHED);
+	bool publishing = object && object_is(object, OBJECT_PUBLISHING);
 	node_unlock(node);
 	if (!m) {
 		done(context, from && to && object ? MC_NO_MEMORY : MC_NOT_FOUND, NULL);
@@ -514,9 +515,9 @@ void node_rename(struct node *node, const struct node_rename *rename, node_done_
 	}
 	m->done = done;
 	m->context = context;
-	if (unpublished && !object_is(object, OBJECT_PUBLISHING))
+	if (unpublished && !publishing)
 		move_draft(m);
-	else if (object_is(object, OBJECT_PUBLISHING))
+	else if (publishing)
 		node_flush(node, object, move_flushed, m);
 	else
 		move_named(m);

@@ -473,7 +473,9 @@ static void reserve_reply(void *context, enum mc_status status, struct reader *b
 		node_unlock(node);
 		node_release(node, op->object, true);
 	} else {
+		node_lock(node);
 		op->object->flags |= OBJECT_RESERVED;
+		node_unlock(node);
 	}
 	op_end(op, node_change_status(node, status), status ? NULL : op->object);
 }
