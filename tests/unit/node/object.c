@@ -80,7 +80,7 @@ END_TEST
 START_TEST(a_name_is_found_whole_only)
 {
 	make_named(7, table.root, "name");
-	ck_assert_ptr_null(find(table.root, "nam"));
+	ck_assert_ptr_null(find(table.root, "na"));
 	ck_assert_ptr_null(find(table.root, "names"));
 	ck_assert_ptr_null(find(table.root, ""));
 	ck_assert_ptr_null(object_lookup(&table, 7, "name", 4));
