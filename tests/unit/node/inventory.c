@@ -237,12 +237,50 @@ START_TEST(a_get_is_of_one_version_whatever_others_do)
 }
 END_TEST
 
+static _Atomic bool enough;
+
+static void *open_again_and_again(void *context)
+{
+	struct object *object;
+
+	(void)context;
+	while (!enough) {
+		if (look(a, "key") != MC_OK || lookup(a, "key", &object) != MC_OK)
+			continue;
+		if (open_object(a, object, 0) == MC_OK)
+			node_release(a, object, false);
+		cluster_forget(a, object);
+	}
+	return NULL;
+}
+
+/* By name it is as real as any, also while the master is asked for the reservation. */
+START_TEST(a_draft_may_be_opened_while_its_name_is_reserved)
+{
+	struct object *object;
+	pthread_t thread;
+
+	enough = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, open_again_and_again, NULL), 0);
+	for (int i = 0; i < 100; i++) {
+		ck_assert_int_eq(create_in(a, MC_ROOT_ID, "key", true, &object), MC_OK);
+		ck_assert_int_eq(rename_name(a, "key", "other.tmp", false), MC_OK);
+		node_release(a, object, true);
+		cluster_forget(a, object);
+		ck_assert_int_eq(unlink_name(a, "other.tmp"), MC_OK);
+	}
+	enough = true;
+	pthread_join(thread, NULL);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_test(tc, a_restart_loses_nothing_that_was_published);
 	tcase_add_test(tc, what_was_removed_meanwhile_does_not_come_back);
 	tcase_add_loop_test(tc, what_is_damaged_is_set_aside_and_never_served, 0, ROWS(damages));
 	tcase_add_test(tc, what_was_lent_and_opened_for_writing_survives_a_restart);
+	tcase_add_test(tc, a_draft_may_be_opened_while_its_name_is_reserved);
 	tcase_add_test(tc, a_get_is_of_one_version_whatever_others_do);
 }
 

@@ -80,7 +80,7 @@ END_TEST
 START_TEST(a_name_is_found_whole_only)
 {
 	make_named(7, table.root, "name");
-	ck_assert_ptr_null(find(table.root, "nam"));
+	ck_assert_ptr_null(find(table.root, "na"));
 	ck_assert_ptr_null(find(table.root, "names"));
 	ck_assert_ptr_null(find(table.root, ""));
 	ck_assert_ptr_null(object_lookup(&table, 7, "name", 4));
@@ -111,6 +111,26 @@ START_TEST(a_table_grows_and_finds_all)
 		ck_assert_uint_eq(object->attr.id, 100 + i);
 		ck_assert_ptr_eq(object_find(&table, 100 + i), object);
 	}
+}
+END_TEST
+
+/* So many that the chains hold equal names of different parents. */
+START_TEST(the_same_name_stands_under_many_parents)
+{
+	enum { COUNT = 3000 };
+	char name[16];
+
+	for (uint64_t i = 0; i < COUNT; i++) {
+		snprintf(name, sizeof(name), "p%u", (unsigned)i);
+		make_named(20000 + i, make_named(10000 + i, table.root, name), "name");
+	}
+	for (uint64_t i = 0; i < COUNT; i++) {
+		struct object *object = object_lookup(&table, 10000 + i, "name", 4);
+		ck_assert_ptr_nonnull(object);
+		ck_assert_uint_eq(object->attr.id, 20000 + i);
+	}
+	for (uint64_t i = COUNT; i < 2 * (uint64_t)COUNT; i++)
+		ck_assert_ptr_null(object_lookup(&table, 10000 + COUNT + i, "name", 4));
 }
 END_TEST
 
@@ -434,6 +454,7 @@ int main(void)
 	tcase_add_test(tc, a_name_counts_as_a_reference);
 	tcase_add_test(tc, a_name_is_found_whole_only);
 	tcase_add_test(tc, a_table_grows_and_finds_all);
+	tcase_add_test(tc, the_same_name_stands_under_many_parents);
 	tcase_add_test(tc, a_second_record_takes_the_name);
 	tcase_add_test(tc, naming_again_moves_the_record);
 	tcase_add_test(tc, naming_what_has_the_name_changes_nothing);
