@@ -591,6 +591,23 @@ static void pull_wait(struct op *op)
 	}
 }
 
+/* Cancel each; true: none is left.  One that goes on to another replica is met again. */
+static bool cancel_once(struct node *node)
+{
+	WITH_LOCK(&node->lock);
+	for (struct pull *pull = node->pulls; pull; pull = pull->next) {
+		if (pull->transport)
+			pull->transport->ops->cancel(pull->transport, &pull->base);
+	}
+	return node->pulls == NULL;
+}
+
+void node_pulls_cancel(struct node *node)
+{
+	for (int tries = 0; tries < 200 && !cancel_once(node); tries++)
+		usleep(5000);
+}
+
 /* -- open -- */
 
 enum open_way { OPEN_DONE, OPEN_PULL, OPEN_REPLACE };
@@ -735,64 +752,4 @@ enum mc_status node_descriptor(struct node *node, struct object *object, bool wr
 	if (node_arriving_locked(node, object) && !write)
 		return duplicate(object->pull->fd, fd);
 	return MC_STALE;
-}
-
-/* -- transports -- */
-
-enum mc_status node_transports_open(struct node *node)
-{
-	const struct transport_config config = {
-		.listen_host = node->config.listen_host,
-		.port_first = (uint16_t)node->config.port_first,
-		.port_last = (uint16_t)node->config.port_last,
-		.announce_host = node->config.announce_host,
-		.host_id = node->host,
-		.source = &node->source,
-	};
-	bool all = strcmp(node->config.transport, "auto") == 0;
-
-	node->source = (struct transport_source){source_hold, source_release, node};
-	for (unsigned i = 0; transport_table[i]; i++) {
-		const struct transport_ops *ops = transport_table[i];
-		if (!all && strcmp(ops->name, node->config.transport) != 0)
-			continue;
-		MUST(node->transport_count < NODE_TRANSPORT_MAX);
-		enum mc_status status =
-			ops->open(&config, &node->transports[node->transport_count]);
-		if (status && (!all || strcmp(ops->name, "tcp") == 0)) {
-			log_error("a transport can't be opened name=%s status=\"%s\"", ops->name,
-				  mc_status_text(status));
-			return status;
-		}
-		if (status)
-			log_warn("going on without a transport name=%s status=\"%s\"", ops->name,
-				 mc_status_text(status));
-		else
-			node->transport_count++;
-	}
-	return MC_OK;
-}
-
-/* Cancel each; true: none is left.  One that goes on to another replica is met again. */
-static bool cancel_once(struct node *node)
-{
-	WITH_LOCK(&node->lock);
-	for (struct pull *pull = node->pulls; pull; pull = pull->next) {
-		if (pull->transport)
-			pull->transport->ops->cancel(pull->transport, &pull->base);
-	}
-	return node->pulls == NULL;
-}
-
-void node_pulls_cancel(struct node *node)
-{
-	for (int tries = 0; tries < 200 && !cancel_once(node); tries++)
-		usleep(5000);
-}
-
-void node_transports_close(struct node *node)
-{
-	for (unsigned i = 0; i < node->transport_count; i++)
-		node->transports[i]->ops->close(node->transports[i]);
-	node->transport_count = 0;
 }
