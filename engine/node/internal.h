@@ -99,6 +99,9 @@ void op_free(struct op *op);
 /* A request to the master about one op. */
 void node_ask(struct node *node, enum mc_verb verb, struct writer *body, client_reply_fn *reply,
 	      void *context);
+/* For what nobody waits for. */
+void node_ignore_reply(void *context, enum mc_status status, struct reader *body, bool resent);
+void node_ignore_done(void *context, enum mc_status status, struct object *object);
 /* What the caller sees of a change that failed so. */
 enum mc_status node_change_status(struct node *node, enum mc_status status);
 
@@ -147,6 +150,10 @@ void node_linger_end(struct node *node);
 void node_condemn_locked(struct node *node, struct object *object);
 /* Discard those whose time has come, or all; true: some are left. */
 bool node_condemned_turn(struct node *node, bool all);
+
+/* -- name.c -- */
+/* The draft wants the name that it reserved no longer. */
+void node_unreserve(struct node *node, uint64_t parent, const char *name, uint64_t id);
 
 /* -- publish.c -- */
 struct publish {

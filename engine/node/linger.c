@@ -46,13 +46,6 @@ static void flushed(void *context, enum mc_status status, struct object *object)
 	op_free(op);
 }
 
-static void ignore_done(void *context, enum mc_status status, struct object *object)
-{
-	(void)context;
-	(void)status;
-	(void)object;
-}
-
 void node_linger_turn(struct node *node)
 {
 	struct lingering *gone = NULL;
@@ -77,7 +70,8 @@ void node_linger_turn(struct node *node)
 	node_unlock(node);
 	while (gone) {
 		struct lingering *next = gone->next;
-		struct op *op = op_new(node, gone->object, NULL, NULL, NULL, ignore_done, NULL);
+		struct op *op =
+			op_new(node, gone->object, NULL, NULL, NULL, node_ignore_done, NULL);
 		node_lock(node);
 		/* Who has it open for writing again publishes when they close it, not before. */
 		bool flush = op && gone->object->writers == 0;

@@ -84,15 +84,7 @@ void node_mkdir(struct node *node, const struct node_create *create, node_done_f
 
 /* -- unlink and rmdir -- */
 
-static void ignore_reply(void *context, enum mc_status status, struct reader *body, bool resent)
-{
-	(void)context;
-	(void)status;
-	(void)body;
-	(void)resent;
-}
-
-static void ask_unreserve(struct node *node, uint64_t parent, const char *name, uint64_t id)
+void node_unreserve(struct node *node, uint64_t parent, const char *name, uint64_t id)
 {
 	struct writer w;
 
@@ -100,7 +92,7 @@ static void ask_unreserve(struct node *node, uint64_t parent, const char *name, 
 	put_u64(&w, parent);
 	put_string(&w, name, strlen(name));
 	put_u64(&w, id);
-	node_ask(node, MC_VERB_UNRESERVE, &w, ignore_reply, NULL);
+	node_ask(node, MC_VERB_UNRESERVE, &w, node_ignore_reply, NULL);
 }
 
 /* Drafts that were to replace an object that is removed go with it. */
@@ -172,7 +164,7 @@ static bool unlink_draft(struct node *node, struct object *parent, const char *n
 	}
 	node_unlock(node);
 	if (reserved)
-		ask_unreserve(node, parent->attr.id, name, reserved);
+		node_unreserve(node, parent->attr.id, name, reserved);
 	return done;
 }
 
@@ -348,7 +340,7 @@ static void move_published(void *context, enum mc_status status, struct object *
 	}
 	node_unlock(node);
 	if (reserved)
-		ask_unreserve(node, m->from->attr.id, m->name, m->object->attr.id);
+		node_unreserve(node, m->from->attr.id, m->name, m->object->attr.id);
 	move_end(m, status);
 }
 
@@ -384,7 +376,7 @@ static void move_draft(struct move *m)
 		m->object->flags &= ~(uint32_t)OBJECT_RESERVED;
 		node_unlock(node);
 		if (reserved)
-			ask_unreserve(node, m->from->attr.id, m->name, m->object->attr.id);
+			node_unreserve(node, m->from->attr.id, m->name, m->object->attr.id);
 		move_end(m, status);
 		return;
 	}
@@ -415,7 +407,8 @@ static void rename_reply(void *context, enum mc_status status, struct reader *bo
 {
 	struct move *m = context;
 	struct node *node = m->node;
-	struct mc_attr attr;
+	/* An answer that was lost leaves what we asked for. */
+	struct mc_attr attr = {.id = m->object->attr.id};
 
 	if (!status) {
 		get_attr(body, &attr);
@@ -676,7 +669,7 @@ static void give_grant_back(struct node *node, struct object *directory)
 	directory->grant = NULL;
 	writer_init(&w);
 	put_u64(&w, directory->attr.id);
-	node_ask(node, MC_VERB_RECALLED, &w, ignore_reply, NULL);
+	node_ask(node, MC_VERB_RECALLED, &w, node_ignore_reply, NULL);
 }
 
 void node_forget_locked(struct node *node, struct object *object)

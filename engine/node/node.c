@@ -123,6 +123,21 @@ void node_ask(struct node *node, enum mc_verb verb, struct writer *body, client_
 		writer_fini(body);
 }
 
+void node_ignore_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	(void)context;
+	(void)status;
+	(void)body;
+	(void)resent;
+}
+
+void node_ignore_done(void *context, enum mc_status status, struct object *object)
+{
+	(void)context;
+	(void)status;
+	(void)object;
+}
+
 enum mc_status node_change_status(struct node *node, enum mc_status status)
 {
 	if (status == MC_TIMEOUT && !client_connected(node->client))

@@ -144,14 +144,6 @@ static void publishing_free(struct publishing *p)
 	free(p);
 }
 
-static void ignore_reply(void *context, enum mc_status status, struct reader *body, bool resent)
-{
-	(void)context;
-	(void)status;
-	(void)body;
-	(void)resent;
-}
-
 /* This node has no replica of it. */
 static void send_drop(struct node *node, const struct mc_attr *attr)
 {
@@ -163,7 +155,7 @@ static void send_drop(struct node *node, const struct mc_attr *attr)
 	put_u64(&w, attr->id);
 	put_u64(&w, attr->version);
 	put_u8(&w, MC_REPLICA_PRIMARY);
-	node_ask(node, MC_VERB_REPLICA, &w, ignore_reply, NULL);
+	node_ask(node, MC_VERB_REPLICA, &w, node_ignore_reply, NULL);
 }
 
 /* Attributes that were set on the draft follow it to the master. */
@@ -184,7 +176,7 @@ static void send_xattrs(struct node *node, uint64_t id, const uint8_t *bytes, si
 		put_string(&w, name, name_size);
 		put_u32(&w, 0);
 		put_string(&w, value, value_size);
-		node_ask(node, MC_VERB_SETXATTR, &w, ignore_reply, NULL);
+		node_ask(node, MC_VERB_SETXATTR, &w, node_ignore_reply, NULL);
 	}
 }
 
@@ -478,17 +470,6 @@ void node_flush(struct node *node, struct object *object, node_done_fn *done, vo
 	free((char *)publish.name);
 }
 
-static void unreserve(struct node *node, uint64_t parent, const char *name, uint64_t id)
-{
-	struct writer w;
-
-	writer_init(&w);
-	put_u64(&w, parent);
-	put_string(&w, name, strlen(name));
-	put_u64(&w, id);
-	node_ask(node, MC_VERB_UNRESERVE, &w, ignore_reply, NULL);
-}
-
 /* A draft under a final name that could not be published goes with its last handle. */
 static bool abandoned_locked(const struct object *object)
 {
@@ -547,21 +528,14 @@ static void release_counted(void *context, enum mc_status status, struct object 
 		release_last_locked(node, object);
 	node_unlock(node);
 	if (reserved && name)
-		unreserve(node, parent, name, object->attr.id);
+		node_unreserve(node, parent, name, object->attr.id);
 	free(name);
 	op_end(op, MC_OK, object);
 }
 
-static void released(void *context, enum mc_status status, struct object *object)
-{
-	(void)context;
-	(void)status;
-	(void)object;
-}
-
 void node_release(struct node *node, struct object *object, bool write)
 {
-	struct op *op = op_new(node, object, NULL, NULL, NULL, released, NULL);
+	struct op *op = op_new(node, object, NULL, NULL, NULL, node_ignore_done, NULL);
 
 	if (!op)
 		return;

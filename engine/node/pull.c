@@ -314,16 +314,9 @@ static void added(void *context, enum mc_status status, struct reader *body, boo
 	op_free(op);
 }
 
-static void ignore_done(void *context, enum mc_status status, struct object *object)
-{
-	(void)context;
-	(void)status;
-	(void)object;
-}
-
 static void tell_master(struct node *node, struct object *object)
 {
-	struct op *op = op_new(node, object, NULL, NULL, NULL, ignore_done, NULL);
+	struct op *op = op_new(node, object, NULL, NULL, NULL, node_ignore_done, NULL);
 	struct writer w;
 
 	if (!op)

@@ -152,14 +152,6 @@ static void push_drop(struct node *node, struct reader *body)
 	}
 }
 
-static void ignore_reply(void *context, enum mc_status status, struct reader *body, bool resent)
-{
-	(void)context;
-	(void)status;
-	(void)body;
-	(void)resent;
-}
-
 static void push_recall(struct node *node, struct reader *body)
 {
 	uint64_t id = get_u64(body);
@@ -175,7 +167,7 @@ static void push_recall(struct node *node, struct reader *body)
 	counter_add(&node->counters, COUNTER_RECALLS, 1);
 	writer_init(&w);
 	put_u64(&w, id);
-	node_ask(node, MC_VERB_RECALLED, &w, ignore_reply, node);
+	node_ask(node, MC_VERB_RECALLED, &w, node_ignore_reply, node);
 }
 
 static void push_nodes(struct node *node, struct reader *body)
@@ -254,7 +246,7 @@ static void session_tick(void *context)
 	put_u64(&w, space.capacity);
 	put_u64(&w, space.used);
 	put_u64(&w, objects);
-	node_ask(node, MC_VERB_HEARTBEAT, &w, ignore_reply, node);
+	node_ask(node, MC_VERB_HEARTBEAT, &w, node_ignore_reply, node);
 }
 
 const struct client_events node_session_events = {

@@ -452,6 +452,13 @@ static bool say_hello(struct client *client)
 	return sent && receive_welcome(client);
 }
 
+static int by_id(const void *a, const void *b)
+{
+	uint64_t ia = (*(struct call *const *)a)->id, ib = (*(struct call *const *)b)->id;
+
+	return ia < ib ? -1 : ia > ib;
+}
+
 /* Requests that wait go out on the new connection, in the order they were made. */
 static void send_waiting(struct client *client)
 {
@@ -465,13 +472,8 @@ static void send_waiting(struct client *client)
 		for (struct call *call = client->calls[i]; call; call = call->next)
 			waiting[count++] = call;
 	}
-	for (uint32_t i = 1; i < count; i++) { /* few: they wait for one lost connection */
-		struct call *call = waiting[i];
-		uint32_t j = i;
-		for (; j > 0 && waiting[j - 1]->id > call->id; j--)
-			waiting[j] = waiting[j - 1];
-		waiting[j] = call;
-	}
+	if (waiting)
+		qsort(waiting, count, sizeof(*waiting), by_id);
 	for (uint32_t i = 0; i < count; i++) {
 		waiting[i]->resent = waiting[i]->sent;
 		waiting[i]->sent = true;

@@ -19,7 +19,7 @@ RULES = [
     (r"[ \t]+$", "white space at the end of the line"),
 ]
 COMPILED = [(re.compile(pattern), reason) for pattern, reason in RULES]
-WHITE_SPACE_MATTERS_NOT = (".svg", ".md", ".golden")
+WHITE_SPACE_MATTERS_NOT = (".patch", ".svg", ".md", ".golden")
 
 
 def check_file(path):

@@ -427,7 +427,7 @@ START_TEST(random_operations_agree_with_a_reference)
 	seed_draw();
 	for (int p = 0; p < MODEL_PARENTS; p++) {
 		char text[4] = {'p', (char)('0' + p)};
-		m.parents[p] = make_named((uint64_t)(10 + p), table.root, text);
+		m.parents[p] = make_named(10u + (uint64_t)p, table.root, text);
 	}
 	for (int i = 0; i < MODEL_OBJECTS; i++)
 		m.at[i] = -1;
