@@ -53,11 +53,12 @@ enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct 
 	node_lock(node);
 	struct object *object = object_find(&node->objects, id);
 	enum mc_status status = MC_OK;
-	if (!object || !object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
-	    object_is(object, OBJECT_DIRECTORY))
-		status = MC_NOT_FOUND;
-	else if (object_is(object, OBJECT_PUBLISHING))
+	/* The master may have told of a publish before its answer has reached us. */
+	if (object && object_is(object, OBJECT_PUBLISHING))
 		status = MC_AGAIN;
+	else if (!object || !object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
+		 object_is(object, OBJECT_DIRECTORY))
+		status = MC_NOT_FOUND;
 	else if (version != 0 && object->attr.version != version)
 		status = MC_STALE;
 	if (status) {
