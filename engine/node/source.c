@@ -68,7 +68,9 @@ enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct 
 	object_ref(object);
 	object->loans++;
 	object->flags |= OBJECT_VISITED;
-	bool written = object->writers > 0 || object_is(object, OBJECT_LINGERING);
+	/* Just closed, or mapped for writing still: the janitor may not have looked yet. */
+	bool written = object->writers > 0 ||
+		       (object_is(object, OBJECT_LINGERING) && !pool_unwritten(node->pool, id));
 	hold->attr = object->attr;
 	hold->object = object;
 	hold->fd = -1;
