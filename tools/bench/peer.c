@@ -181,8 +181,11 @@ static enum mc_status contest_run(struct peer *peer, const struct contest *conte
 	peer->op = contest->peer_op;
 	peer->size = contest->size;
 	peer_turn(peer);
-	sample_fini(&peer->theirs); /* that was its warm-up */
 	enum mc_status status = workload_run(&workload, &ours);
+	sample_fini(&peer->theirs); /* that was the warm-up of both: their memory is taken */
+	sample_fini(&ours);
+	if (!status)
+		status = workload_run(&workload, &ours);
 	if (!status && peer->failed) {
 		child_show_log(&peer->child);
 		status = MC_IO;
