@@ -168,14 +168,13 @@ static bool unlink_draft(struct node *node, struct object *parent, const char *n
 	return done;
 }
 
-void node_unlink(struct node *node, uint64_t parent_id, const char *name, int32_t tid,
-		 node_done_fn *done, void *context)
+void node_unlink(struct node *node, uint64_t parent_id, const char *name, node_done_fn *done,
+		 void *context)
 {
 	struct object *parent = find_directory(node, parent_id);
 	enum mc_status status = MC_NOT_FOUND;
 	struct writer w;
 
-	(void)tid; /* a removed name takes every draft behind it along */
 	if (!parent || unlink_draft(node, parent, name, &status)) {
 		node_unref(node, parent);
 		done(context, status, NULL);
@@ -416,7 +415,7 @@ static void rename_reply(void *context, enum mc_status status, struct reader *bo
 			status = MC_PROTOCOL;
 	}
 	if (status == MC_EXISTS && m->keep_first && !m->noreplace) {
-		node_unlink(node, m->from->attr.id, m->name, 0, first_kept, m);
+		node_unlink(node, m->from->attr.id, m->name, first_kept, m);
 		return;
 	}
 	if (status == MC_NOT_FOUND && resent)

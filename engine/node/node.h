@@ -121,9 +121,9 @@ void node_create(struct node *node, const struct node_create *create, node_done_
 
 void node_mkdir(struct node *node, const struct node_create *create, node_done_fn *done,
 		void *context);
-/* MC_IS_DIRECTORY */
-void node_unlink(struct node *node, uint64_t parent, const char *name, int32_t tid,
-		 node_done_fn *done, void *context);
+/* What has the name goes, and every draft that was to replace it.  MC_IS_DIRECTORY. */
+void node_unlink(struct node *node, uint64_t parent, const char *name, node_done_fn *done,
+		 void *context);
 /* MC_NOT_EMPTY, MC_NOT_DIRECTORY */
 void node_rmdir(struct node *node, uint64_t parent, const char *name, node_done_fn *done,
 		void *context);

@@ -17,7 +17,7 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct fs *fs = fs_of(req);
 
 	count_request(fs, FS_UNLINK);
-	node_unlink(fs->node, parent, name, fuse_req_ctx(req)->pid, name_done, req);
+	node_unlink(fs->node, parent, name, name_done, req);
 }
 
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)

@@ -308,7 +308,7 @@ static inline enum mc_status unlink_name(struct node *node, const char *name)
 	struct turn turn;
 
 	turn_init(&turn, node);
-	node_unlink(node, MC_ROOT_ID, name, TID, turn_done, &turn);
+	node_unlink(node, MC_ROOT_ID, name, turn_done, &turn);
 	return turn_end(&turn, NULL);
 }
 

@@ -244,7 +244,7 @@ START_TEST(a_directory_goes_when_it_is_empty)
 	ck_assert_int_eq(remove_directory(a, "dir"), MC_NOT_EMPTY); /* of a draft */
 	struct turn turn;
 	turn_init(&turn, a);
-	node_unlink(a, directory, "key.tmp", TID, turn_done, &turn);
+	node_unlink(a, directory, "key.tmp", turn_done, &turn);
 	ck_assert_int_eq(turn_end(&turn, NULL), MC_OK);
 	node_release(a, draft, true);
 	cluster_forget(a, draft);
