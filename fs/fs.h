@@ -47,6 +47,7 @@ struct fs {
 struct inode {
 	struct object *object; /* counted */
 	uint64_t lookups;
+	struct handle *handles;
 	uint32_t passthrough_opens;
 	uint32_t cached_opens;
 	int backing_id;		  /* 0: none */
@@ -56,6 +57,7 @@ struct inode {
 
 /* An open file. */
 struct handle {
+	struct handle *next; /* of the inode's; under node_lock() */
 	struct inode *inode;
 	bool write;
 	bool passthrough;

@@ -101,6 +101,18 @@ void inode_forget_locked(struct fs *fs, uint64_t id, uint64_t lookups)
 	inode_free_locked(fs, inode);
 }
 
+/* What was open when the mount ended. */
+static void handles_free(struct inode *inode)
+{
+	while (inode->handles) {
+		struct handle *handle = inode->handles;
+		inode->handles = handle->next;
+		if (handle->fd >= 0)
+			close(handle->fd);
+		free(handle);
+	}
+}
+
 void inodes_close(struct fs *fs)
 {
 	struct object_table *table = node_objects(fs->node);
@@ -108,6 +120,8 @@ void inodes_close(struct fs *fs)
 	node_lock(fs->node);
 	for (uint32_t i = 0; i < table->size; i++) {
 		for (struct object *o = table->by_id[i]; o; o = o->next_by_id) {
+			if (o->user)
+				handles_free(o->user);
 			free(o->user);
 			o->user = NULL;
 		}
@@ -193,16 +207,19 @@ enum mc_status handle_open(struct fs *fs, fuse_req_t req, struct object *object,
 
 	node_lock(fs->node);
 	struct inode *inode = handle ? inode_get_locked(fs, object) : NULL;
-	if (inode)
+	if (inode) {
 		inode->lookups--; /* the open keeps it; the kernel's own lookups are counted apart
 				   */
+		*handle = (struct handle){
+			.next = inode->handles, .inode = inode, .write = write, .fd = -1};
+		inode->handles = handle;
+	}
 	node_unlock(fs->node);
 	if (!inode) {
 		free(handle);
 		node_release(fs->node, object, write);
 		return MC_NO_MEMORY;
 	}
-	*handle = (struct handle){.inode = inode, .write = write, .fd = -1};
 	handle->passthrough = choose_passthrough(fs, req, inode);
 	fi->fh = (uintptr_t)handle;
 	fi->noflush = !write;
@@ -232,6 +249,10 @@ void handle_close(struct fs *fs, struct handle *handle)
 		close(handle->fd);
 	node_lock(fs->node);
 	object_ref(object);
+	struct handle **at = &inode->handles;
+	while (*at != handle)
+		at = &(*at)->next;
+	*at = handle->next;
 	if (handle->passthrough)
 		inode->passthrough_opens--;
 	else

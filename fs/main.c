@@ -400,7 +400,6 @@ static int run(struct daemon *d)
 		fuse_session_unmount(fs->session);
 		log_info("unmounted path=%s", d->mountpoint);
 	}
-	report(d, false);
 	set_node(d, NULL);
 	if (fs->node)
 		inodes_close(fs);

@@ -6,7 +6,7 @@
  * A replaced object is served a little longer: who looked its name up just
  * before gets that version whole, instead of nothing.
  */
-#define CONDEMN_GRACE_NS 1000000000ull
+#define CONDEMN_GRACE_NS 400000000ull
 
 struct condemned {
 	struct condemned *next;
