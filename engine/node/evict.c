@@ -122,7 +122,7 @@ static void dropped(void *context, enum mc_status status, struct reader *body, b
 			  mc_status_text(status));
 }
 
-/* The master hears of it before anybody can find the memory reused. */
+/* Until the master has heard, who was sent here for one of them is told that it is gone. */
 static void tell_master(struct node *node, struct victim *victims, unsigned count)
 {
 	struct writer w;

@@ -114,13 +114,12 @@ static char *value_status(fuse_req_t req, struct object *object)
 static const struct {
 	const char *name;
 	bool root; /* of the mount's root only */
-	bool listed;
 	char *(*value)(fuse_req_t req, struct object *object);
 } ours[] = {
-	{"version", false, true, value_version},   {"replicas", false, true, value_replicas},
-	{"location", false, true, value_location}, {"size", false, true, value_size},
-	{"pinned", false, true, value_pinned},	   {"id", false, true, value_id},
-	{"stats", true, true, value_stats},	   {"status", true, true, value_status},
+	{"version", false, value_version},   {"replicas", false, value_replicas},
+	{"location", false, value_location}, {"size", false, value_size},
+	{"pinned", false, value_pinned},     {"id", false, value_id},
+	{"stats", true, value_stats},	     {"status", true, value_status},
 };
 
 /* The text of one of our attributes, the caller frees; NULL: no such one here. */
