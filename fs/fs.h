@@ -139,7 +139,14 @@ enum mc_status handle_descriptor(struct fs *fs, struct handle *handle, int *fd);
 
 /* -- reply.c -- */
 
+/*
+ * Attend (attend.h) to what the request asks of others.  Over /dev/fuse nothing
+ * is gained by it, and libfuse would start a thread for each that sleeps.
+ */
+void attend_over_ring(fuse_req_t req);
+
 void count_request(struct fs *fs, enum fs_request request);
+const char *request_name(enum fs_request request);
 void reply_status(fuse_req_t req, enum mc_status status);
 void attr_to_stat(const struct mc_attr *attr, struct stat *st);
 /* How long the kernel may trust the object's name, and its attributes, in seconds. */

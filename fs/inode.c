@@ -143,13 +143,15 @@ void inode_let_go_locked(struct fs *fs, struct object *object)
 static bool open_passthrough(struct fs *fs, fuse_req_t req, struct inode *inode)
 {
 	int fd;
+	bool own;
 
 	if (inode->backing_id > 0)
 		return true;
-	if (node_descriptor(fs->node, inode->object, false, &fd))
+	if (node_file(fs->node, inode->object, &fd, &own))
 		return false;
 	int id = fuse_passthrough_open(req, fd);
-	close(fd);
+	if (own)
+		close(fd);
 	if (id <= 0)
 		return false;
 	node_lock(fs->node);

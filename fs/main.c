@@ -18,15 +18,18 @@
 
 #include "engine/base/log.h"
 #include "engine/base/options.h"
+#include "engine/base/placement.h"
 #include "fs/fs.h"
+#include "fs/http.h"
 #include "fs/mountpoint.h"
 
 struct settings {
 	char *master, *pool, *name, *listen, *announce, *ports, *transport, *journal;
+	char *http, *master_http, *preferred;
 	char *log_level, *log_file;
 	uint64_t segment, stream_threshold;
-	uint32_t timeout_ms, cache_ms, watermark_high, watermark_low, wait_ms;
-	bool passthrough, io_uring, immutable, private_pool, keep_pool;
+	uint32_t timeout_ms, cache_ms, watermark_high, watermark_low, wait_ms, replicas, ack;
+	bool passthrough, io_uring, immutable, private_pool, keep_pool, lend;
 	bool foreground, help, version, debug;
 };
 
@@ -36,10 +39,14 @@ struct settings {
 	}
 
 static const struct option_row rows[] = {
-	ROW(master, "master", 0, OPTION_STRING, .unit = "HOST:PORT",
-	    .help = "The master; without one this daemon starts its own."),
+	ROW(master, "master", 0, OPTION_STRING, .unit = "MASTER",
+	    .help = "HOST:PORT, a list of them (in -o with \\, between), or etcd://HOST:PORT; "
+		    "without one this daemon starts its own."),
 	ROW(segment, "segment", 0, OPTION_SIZE, "1g", 16u << 20, 0, .unit = "SIZE",
 	    .help = "Memory to lend to the cluster."),
+	ROW(lend, "lend", 0, OPTION_BOOL, "on",
+	    .help = "Keep objects for others; off: the segment holds only what is written and read "
+		    "here, and a close returns when another node has the object."),
 	ROW(pool, "pool", 0, OPTION_STRING, .unit = "DIR",
 	    .help = "Where the objects' files are; kept when the daemon ends. Default: a place "
 		    "under /run that goes with a clean unmount."),
@@ -50,7 +57,8 @@ static const struct option_row rows[] = {
 	    .help = "Hand the kernel the pool's own files, where it can take them."),
 	ROW(io_uring, "io_uring", 0, OPTION_BOOL, "on",
 	    .help = "Talk to the kernel over io_uring, where fuse.enable_uring is Y."),
-	ROW(transport, "transport", 0, OPTION_STRING, "auto", .choices = "auto|tcp|shm",
+	ROW(transport, "transport", 0, OPTION_STRING, "auto",
+	    .choices = "auto|rdma|tcp|shm|engine-tcp",
 	    .help = "How objects come from peers; auto takes the best that both ends have."),
 	ROW(listen, "listen", 0, OPTION_STRING, "0.0.0.0", .unit = "HOST",
 	    .help = "Address on which peers are served."),
@@ -62,6 +70,13 @@ static const struct option_row rows[] = {
 	    .help = "This node's name in listings; default: the host's."),
 	ROW(immutable, "immutable", 0, OPTION_BOOL, "off",
 	    .help = "Refuse to put a key again (EEXIST); a rename keeps the first."),
+	ROW(replicas, "replicas", 0, OPTION_UINT, "0", 0, MC_REPLICA_MAX, .unit = "COUNT",
+	    .help = "Copies to keep of what is put here, on different hosts, where no policy says "
+		    "otherwise (0: one)."),
+	ROW(ack, "ack", 0, OPTION_UINT, "0", 0, MC_REPLICA_MAX, .unit = "COUNT",
+	    .help = "Copies that must exist before a close returns (0: the own one)."),
+	ROW(preferred, "preferred", 0, OPTION_STRING, .unit = "NAME[:NAME...]",
+	    .help = "Nodes, by name, that copies go to first, where no policy says otherwise."),
 	ROW(stream_threshold, "stream_threshold", 0, OPTION_SIZE, "64m", 1u << 20, 0,
 	    .unit = "SIZE", .help = "Larger objects of peers can be read while they still arrive."),
 	ROW(timeout_ms, "timeout", 0, OPTION_DURATION, "5s", 100, 600000,
@@ -77,6 +92,10 @@ static const struct option_row rows[] = {
 	ROW(journal, "journal", 0, OPTION_STRING, .unit = "file:PATH",
 	    .help = "Journal of the master inside; default: beside the pool if pool= is given, "
 		    "else in memory."),
+	ROW(http, "http", 0, OPTION_STRING, .unit = "HOST:PORT",
+	    .help = "Where /metrics and /health are served; default: nowhere."),
+	ROW(master_http, "master_http", 0, OPTION_STRING, .unit = "HOST:PORT",
+	    .help = "Where the master inside serves HTTP; default: nowhere."),
 	ROW(log_level, "log_level", 0, OPTION_STRING, "info",
 	    .choices = "error|warn|info|debug|trace", .help = "How much is logged."),
 	ROW(log_file, "log_file", 0, OPTION_STRING, .unit = "PATH",
@@ -128,10 +147,11 @@ static void print_help(void)
 struct daemon {
 	struct settings *settings;
 	struct mc_master *master; /* inside, NULL when another is named */
+	struct http *http;	  /* NULL: none was asked for */
 	struct fs fs;
 	char mountpoint[PATH_MAX];
 	char pool[PATH_MAX];
-	char master_address[256];
+	char master_address[1024];
 	char journal[PATH_MAX + 32];
 	sigset_t signals;
 	pthread_mutex_t lock;
@@ -208,8 +228,13 @@ static enum mc_status start_master(struct daemon *d)
 		.heartbeat_ms = 1000,
 		.ttl_ms = 5000,
 		.fresh = true,
+		.http = s->master_http,
 	};
 
+	if (!s->lend && !s->master) {
+		log_error("a mount that lends nothing needs a master, and other nodes");
+		return MC_INVALID;
+	}
 	if (s->master) {
 		snprintf(d->master_address, sizeof(d->master_address), "%s", s->master);
 		return MC_OK;
@@ -240,6 +265,22 @@ static bool parse_ports(const char *text, uint32_t *first, uint32_t *last)
 	return true;
 }
 
+static bool placement_take(const struct settings *s, struct mc_placement *placement)
+{
+	placement->replicas = (uint8_t)s->replicas;
+	placement->ack = (uint8_t)s->ack;
+	if (s->ack > 1 && s->replicas && s->ack > s->replicas) {
+		log_error("a close can't wait for more copies than are made ack=%u replicas=%u",
+			  s->ack, s->replicas);
+		return false;
+	}
+	if (!s->preferred || placement_names_read(s->preferred, placement))
+		return true;
+	log_error("preferred must be names of nodes with colons between them given=%s",
+		  s->preferred);
+	return false;
+}
+
 static enum mc_status start_node(struct daemon *d)
 {
 	struct settings *s = d->settings;
@@ -255,12 +296,15 @@ static enum mc_status start_node(struct daemon *d)
 		.watermark_high = s->watermark_high,
 		.watermark_low = s->watermark_low,
 		.immutable = s->immutable,
+		.guest = !s->lend,
 		.metacache = !getenv("MC_DISABLE_METACACHE"),
 	};
 	struct node_events events = fs_node_events;
 
 	events.context = &d->fs;
 	if (!parse_ports(s->ports, &config.port_first, &config.port_last))
+		return MC_INVALID;
+	if (!placement_take(s, &config.placement))
 		return MC_INVALID;
 	if (s->watermark_low > s->watermark_high) {
 		log_error("watermark_low is above watermark_high low=%u high=%u", s->watermark_low,
@@ -393,6 +437,8 @@ static int run(struct daemon *d)
 		status = start_master(d);
 	if (!status)
 		status = start_node(d);
+	if (!status && d->settings->http)
+		status = fs_http_open(fs, d->settings->http, &d->http);
 	if (!status)
 		status = mount_session(d);
 	if (!status) {
@@ -401,6 +447,7 @@ static int run(struct daemon *d)
 		log_info("unmounted path=%s", d->mountpoint);
 	}
 	set_node(d, NULL);
+	http_close(d->http);
 	if (fs->node)
 		inodes_close(fs);
 	/* Both may still answer requests, and tell the kernel, over the session. */

@@ -9,12 +9,15 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 
 #define READ_AHEAD_KB "4096"
+#define LOOK_NS	      10000000 /* between two looks at a mount that may be going */
+#define LOOKS_MAX     100u
 
 enum found { FOUND_NOTHING, FOUND_OURS, FOUND_OTHER };
 
@@ -34,12 +37,25 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
-/* Whether a daemon answers: attributes may be cached, an open directory is not. */
+/*
+ * Whether a daemon answers: attributes may be cached, an open directory is not.
+ * While the kernel takes down the rings of one that has just been killed, it
+ * ends requests with other errors too (ECANCELED, EINVAL): those tell nothing.
+ */
 static bool mount_dead(const char *path)
 {
-	CLEANUP_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct timespec pause = {.tv_nsec = LOOK_NS};
 
-	return fd < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+	for (unsigned looks = 0; looks < LOOKS_MAX; looks++) {
+		CLEANUP_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0)
+			return false;
+		if (errno == ENOTCONN || errno == ECONNABORTED)
+			return true;
+		log_debug("a mount answers oddly path=%s error=\"%s\"", path, strerror(errno));
+		nanosleep(&pause, NULL);
+	}
+	return false;
 }
 
 static enum found find_mount(const char *path)

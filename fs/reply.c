@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/attend.h"
 #include "engine/base/log.h"
 #include "fs/fs.h"
 
@@ -45,6 +46,11 @@ static const char *const request_names[FS_REQUEST_LIMIT] = {
  * pthread_cancel(), which must not strike in the middle of a request, with a
  * lock held: those threads also have another way to be woken.
  */
+const char *request_name(enum fs_request request)
+{
+	return request_names[request];
+}
+
 void count_request(struct fs *fs, enum fs_request request)
 {
 	int old;
@@ -59,7 +65,6 @@ static int error_of(enum mc_status status)
 	switch (status) {
 	case MC_PROTOCOL:
 	case MC_CANCELLED:
-	case MC_UNREACHABLE:
 		log_warn("a request failed, the caller sees an i/o error status=\"%s\"",
 			 mc_status_text(status));
 		return EIO;
@@ -86,8 +91,16 @@ static int error_of(enum mc_status status)
 	case MC_NOT_SUPPORTED:
 	case MC_TIMEOUT:
 		return -(int)status;
+	case MC_UNREACHABLE:
+		return ETIMEDOUT; /* there was nobody to ask, all the time */
 	}
 	return EIO;
+}
+
+void attend_over_ring(fuse_req_t req)
+{
+	if (fuse_req_is_uring(req))
+		attend_begin();
 }
 
 void reply_status(fuse_req_t req, enum mc_status status)

@@ -4,7 +4,9 @@
 #include <sys/xattr.h>
 
 #include "engine/base/log.h"
+#include "master/repair.h"
 #include "master/replicas.h"
+#include "master/view.h"
 #include "master/xattrs.h"
 
 #define PERMISSION_BITS 07777u
@@ -25,12 +27,11 @@ static void ctime_now(const struct mc_master *master, struct entry *entry)
 	entry->ctime_ns = master->now.ns;
 }
 
-/* The attributes have changed: into the journal, to the others, into the reply. */
+/* The attributes of a touched entry have changed: to the others, into the reply. */
 static void changed(struct call *call, struct entry *entry)
 {
 	struct mc_attr attr;
 
-	master_touch(call->master, entry);
 	master_session_invalidate(call->master, call->session, MC_INVALIDATE_ATTR,
 				  entry->parent ? entry->parent->entry->id : 0, entry->id, NULL, 0);
 	entry_attr(entry, &attr);
@@ -42,7 +43,7 @@ void setattr_read(struct reader *r, struct item *item)
 	item->id = get_u64(r);
 	item->mask = get_u32(r);
 	get_attr(r, &item->attr);
-	if (item->mask >= MC_SET_PINNED << 1)
+	if (item->mask >= MC_SET_REPLICAS << 1)
 		r->failed = true;
 }
 
@@ -54,6 +55,10 @@ enum mc_status setattr_apply(struct call *call, const struct item *item)
 
 	if (status != MC_OK)
 		return status;
+	/* Of a directory, policies tell. */
+	if (item->mask & MC_SET_REPLICAS && entry_is_directory(entry))
+		return MC_IS_DIRECTORY;
+	master_touch(call->master, entry);
 	if (item->mask)
 		ctime_now(call->master, entry);
 	if (item->mask & MC_SET_MODE)
@@ -77,6 +82,11 @@ enum mc_status setattr_apply(struct call *call, const struct item *item)
 	if (item->mask & MC_SET_PINNED)
 		entry->flags = (uint8_t)((entry->flags & ~MC_ATTR_PINNED) |
 					 (attr->flags & MC_ATTR_PINNED));
+	if (item->mask & MC_SET_REPLICAS) {
+		entry->flags = (uint8_t)((entry->flags & ~MC_ATTR_REPLICAS) |
+					 (attr->flags & MC_ATTR_REPLICAS));
+		repair_changed(call->master, entry);
+	}
 	changed(call, entry);
 	return MC_OK;
 }
@@ -105,11 +115,12 @@ void setxattr_read(struct reader *r, struct item *item)
 		r->failed = true;
 }
 
-static void attributes_counted(struct mc_master *master, struct entry *entry, uint64_t before)
+static void attributes_replaced(struct mc_master *master, struct entry *entry,
+				struct xattrs *before)
 {
-	uint64_t after = entry->xattrs ? entry->xattrs->size : 0;
-
-	master->catalog.xattrs_size += after - before;
+	master->catalog.xattrs_size += entry->xattrs ? entry->xattrs->size : 0;
+	master->catalog.xattrs_size -= before ? before->size : 0;
+	grace_free(&master->catalog.grace, before);
 	entry->flags = (uint8_t)(entry->xattrs ? entry->flags | MC_ATTR_XATTRS
 					       : entry->flags & ~MC_ATTR_XATTRS);
 	ctime_now(master, entry);
@@ -122,25 +133,28 @@ enum mc_status setxattr_apply(struct call *call, const struct item *item)
 
 	if (status != MC_OK)
 		return status;
-	uint64_t before = entry->xattrs ? entry->xattrs->size : 0;
+	struct xattrs *before = entry->xattrs;
+	master_touch(call->master, entry);
 	status = xattrs_set(&entry->xattrs, item->name, item->name_size, item->value,
 			    item->value_size, item->flags);
 	if (status != MC_OK)
 		return status;
-	attributes_counted(call->master, entry, before);
+	attributes_replaced(call->master, entry, before);
 	changed(call, entry);
 	return MC_OK;
 }
 
 enum mc_status getxattrs_apply(struct call *call, const struct item *item)
 {
-	struct entry *entry;
-	enum mc_status status = entry_by_id(call->master, item->id, &entry);
+	const struct entry *entry;
+	enum mc_status status = view_id(call, item->id, &entry);
+	const struct xattrs *xattrs;
 
-	if (status != MC_OK)
-		return status;
-	xattrs_put(entry->xattrs, call->w);
-	return MC_OK;
+	if (status == MC_OK)
+		status = view_xattrs(call, entry, &xattrs);
+	if (status == MC_OK)
+		xattrs_put(xattrs, call->w);
+	return status;
 }
 
 void removexattr_read(struct reader *r, struct item *item)
@@ -156,11 +170,12 @@ enum mc_status removexattr_apply(struct call *call, const struct item *item)
 
 	if (status != MC_OK)
 		return status;
-	uint64_t before = entry->xattrs ? entry->xattrs->size : 0;
+	struct xattrs *before = entry->xattrs;
+	master_touch(call->master, entry);
 	status = xattrs_remove(&entry->xattrs, item->name, item->name_size);
 	if (status != MC_OK)
 		return status;
-	attributes_counted(call->master, entry, before);
+	attributes_replaced(call->master, entry, before);
 	changed(call, entry);
 	return MC_OK;
 }

@@ -11,10 +11,25 @@
  *     ├── a                  place: in /, "a"         order: a, b
  *     └── b/                 place: in /, "b"   ──► struct directory
  *
+ * Readers look names up while the one writer changes them.  An entry is
+ * *touched* from before its first change until the change is in the journal
+ * (catalog_settle_touched()); a reader that meets a touched one, or finds a
+ * name missing in a touched directory, leaves its request to the writer.  So no
+ * reader shows a change that a crash could take back, and none shows half of
+ * one.  Two rules for the writer follow:
+ *
+ *   1  catalog_touch() an entry *before* its fields are changed.
+ *   2  Names come and go by the functions below, which touch what they change.
+ *
+ *     settled ── catalog_touch ─► touched ── journal, catalog_settle_touched ─► settled
+ *
  * Ownership   The catalog owns entries; a pointer is valid until the next call
- *             that adds, moves, replaces or removes that very entry.
- * Threads     One at a time.
- * Limits      ENTRY_FIXED_SIZE and the name for an entry, 8 to 16 bytes in its
+ *             that adds, moves, replaces or removes that very entry, for a reader
+ *             until grace_leave().
+ * Threads     catalog_find, catalog_lookup, catalog_moves, entry_copy, entry_stamp,
+ *             entry_placed and entry_is_directory: any thread, between grace_enter() and
+ *             grace_leave().  The rest: the writer.
+ * Limits      ENTRY_FIXED_SIZE and the name for an entry, 8 to 12 bytes in its
  *             directory, 11 to 22 in each of two tables.
  */
 #ifndef MASTER_CATALOG_H
@@ -24,6 +39,7 @@
 #include <mooncake/types.h>
 
 #include "master/directory.h"
+#include "master/grace.h"
 #include "master/table.h"
 
 struct xattrs;
@@ -35,8 +51,16 @@ struct xattrs;
 #define REPLICA_PACK(node, kind, round)                                                            \
 	((uint16_t)((node) | (uint32_t)(kind) << 12 | (uint32_t)(round) << 13))
 
+/*
+ * A reader that loads what the writer may be storing, and finds out by the
+ * entry's stamp: ThreadSanitizer can't see that.
+ */
+#define MAY_RACE __attribute__((no_sanitize("thread")))
+
+#define STAMP_TOUCHED 1u /* what is above it counts changes */
+
 struct entry {
-	/* content: moves as one, see catalog_replace() */
+	/* content: moves as one, see catalog_replace(); whole words for entry_copy() */
 	uint64_t id;
 	uint64_t version;
 	uint64_t size;	    /* bytes */
@@ -60,30 +84,89 @@ struct entry {
 	uint8_t replica_count;
 
 	/* place */
-	uint8_t touched; /* has a line in the list of what the journal must learn */
 	uint8_t name_size;
+	uint8_t placed;		  /* atomic: got its place or its id since it was settled */
+	uint32_t stamp;		  /* atomic: see STAMP_TOUCHED */
+	uint32_t place;		  /* in the parent's array */
 	struct directory *parent; /* NULL: the root */
 	uint64_t sequence;	  /* in the parent's order, and its cursor */
-	uint32_t place;		  /* in the parent's array */
 	char name[];
 };
 
 #define ENTRY_FIXED_SIZE offsetof(struct entry, name)
 
+/* Where an entry was. */
+struct left {
+	uint64_t parent;
+	uint8_t name_size;
+	char name[];
+};
+
+/* What the journal must learn: the state of an id, or that it is gone. */
+struct touched {
+	uint64_t id;
+	bool directory;
+	struct left *left; /* NULL: it is where it was, or nobody keeps places */
+};
+
 struct catalog {
 	struct table by_id;
 	struct table by_name;
+	struct grace grace;
 	struct entry *root;
-	uint64_t objects;
-	uint64_t directories;
+	struct touched *touched; /* in the order of touching; rarely one twice */
+	size_t touched_count;
+	size_t touched_capacity;
+	bool keeps_places;    /* touched entries say what place they left */
+	uint64_t moves;	      /* atomic; of directories, each counted before it is seen */
+	uint64_t objects;     /* atomic */
+	uint64_t directories; /* atomic */
 	uint64_t names_size;  /* bytes of all names */
 	uint64_t xattrs_size; /* bytes of all extended attributes */
 };
 
-static inline bool entry_is_directory(const struct entry *entry)
+MAY_RACE static inline bool entry_is_directory(const struct entry *entry)
 {
-	return (entry->mode & 0170000) == 0040000;
+	/* What an entry is never changes, the other bits of the mode do. */
+	return (__atomic_load_n(&entry->mode, __ATOMIC_RELAXED) & 0170000) == 0040000;
 }
+
+/* The entry's stamp; touched when it has STAMP_TOUCHED. */
+static inline uint32_t entry_stamp(const struct entry *entry)
+{
+	return __atomic_load_n(&entry->stamp, __ATOMIC_ACQUIRE);
+}
+
+/* The entry got its place or its id in a change that is not in the journal yet. */
+static inline bool entry_placed(const struct entry *entry)
+{
+	return __atomic_load_n(&entry->placed, __ATOMIC_ACQUIRE);
+}
+
+/* A directory's, for readers. */
+MAY_RACE static inline struct directory *entry_directory(const struct entry *entry)
+{
+	return __atomic_load_n(&entry->directory, __ATOMIC_ACQUIRE);
+}
+
+MAY_RACE static inline uint64_t directory_id(const struct directory *directory)
+{
+	return __atomic_load_n(&directory_entry(directory)->id, __ATOMIC_RELAXED);
+}
+
+/* Grows with each directory that moves: a path is one if this is the same after it was read. */
+static inline uint64_t catalog_moves(const struct catalog *catalog)
+{
+	return __atomic_load_n(&catalog->moves, __ATOMIC_ACQUIRE);
+}
+
+/* Copy all but the name.  False: the entry is touched, the copy is worth nothing. */
+bool entry_copy(const struct entry *entry, struct entry *copy);
+
+/* An entry is about to change. */
+void catalog_touch(struct catalog *catalog, struct entry *entry);
+/* All that was touched is in the journal. */
+void catalog_settle_touched(struct catalog *catalog);
 
 /* Begin with nothing but a root. */
 MC_MUST_CHECK enum mc_status catalog_init(struct catalog *catalog);
@@ -138,6 +221,10 @@ struct catalog_place {
 MC_MUST_CHECK enum mc_status catalog_load(struct catalog *catalog, const struct mc_attr *attr,
 					  const struct catalog_place *place, struct entry **entry);
 void catalog_unload(struct catalog *catalog, uint64_t id);
+/* Whether an id is loaded with this place, and which one is (0: none; looks at all). */
+bool catalog_loaded_there(const struct catalog *catalog, uint64_t id,
+			  const struct catalog_place *place);
+uint64_t catalog_loaded_at(const struct catalog *catalog, const struct catalog_place *place);
 
 /*
  * After the last catalog_load(): give every entry its place.  *lost counts those

@@ -1,7 +1,7 @@
 /*
  * master/change.h -- steps that several changing verbs share
  *
- * Threads   The master's.
+ * Threads   The writer.
  */
 #ifndef MASTER_CHANGE_H
 #define MASTER_CHANGE_H

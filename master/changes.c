@@ -1,11 +1,14 @@
 /* Verbs that take names away, move them and make directories. */
 #include "master/change.h"
+#include "engine/base/failpoint.h"
 #include "master/service.h"
 
+#include <string.h>
 #include <sys/stat.h>
 
 #include "engine/base/log.h"
 #include "master/grant.h"
+#include "master/repair.h"
 #include "master/replicas.h"
 #include "master/walk.h"
 
@@ -15,9 +18,9 @@ void change_stamp(struct mc_master *master, struct directory *directory)
 {
 	struct entry *entry = directory->entry;
 
+	master_touch(master, entry);
 	entry->mtime_s = entry->ctime_s = master->now.s;
 	entry->mtime_ns = entry->ctime_ns = master->now.ns;
-	master_touch(master, entry);
 }
 
 enum mc_status change_reserved(struct mc_master *master, struct session *session,
@@ -42,6 +45,7 @@ enum mc_status change_path_fits(const struct directory *directory, size_t name_s
 
 void change_lost(struct mc_master *master, const struct session *session, const struct entry *entry)
 {
+	ledger_gone(&master->ledger, master->now.s, entry->id, entry->version);
 	if (!entry_is_directory(entry))
 		master_session_drop(master, session, entry);
 	master_session_invalidate(master, session, MC_INVALIDATE_NAME, entry->parent->entry->id,
@@ -78,30 +82,42 @@ bool change_empty(struct mc_master *master, struct session *session, struct dire
 	return true;
 }
 
-enum mc_status change_mkdir(struct mc_master *master, const struct session *session,
-			    struct directory *parent, const char *name, size_t name_size,
-			    const struct mc_attr *attr, struct entry **entry)
+/* What a directory has when it is made as asked for. */
+static struct mc_attr made_attr(const struct mc_master *master, const struct mc_attr *asked)
 {
-	struct mc_attr made = {
-		.id = attr->id,
-		.version = attr->id,
+	return (struct mc_attr){
+		.id = asked->id,
+		.version = asked->id,
 		.size = DIRECTORY_SIZE,
-		.mode = S_IFDIR | (attr->mode & 07777),
-		.uid = attr->uid,
-		.gid = attr->gid,
+		.mode = S_IFDIR | (asked->mode & 07777),
+		.uid = asked->uid,
+		.gid = asked->gid,
+		.nlink = 2,
 		.atime = master->now,
 		.mtime = master->now,
 		.ctime = master->now,
 	};
+}
+
+enum mc_status change_mkdir(struct mc_master *master, const struct session *session,
+			    struct directory *parent, const char *name, size_t name_size,
+			    const struct mc_attr *attr, struct entry **entry)
+{
+	struct mc_attr made = made_attr(master, attr);
 	enum mc_status status =
 		catalog_add(&master->catalog, parent, name, name_size, &made, entry);
 
 	if (status != MC_OK)
 		return status;
-	master_touch(master, *entry);
 	change_stamp(master, parent);
 	grant_added(master, session, parent);
 	return MC_OK;
+}
+
+/* REMOVE or RMDIR that was done before: the name may be another's by now. */
+static bool removed_before(const struct call *call)
+{
+	return ledger_asked(&call->master->ledger, call->request_id, call->item) != NULL;
 }
 
 enum mc_status remove_apply(struct call *call, const struct item *item)
@@ -109,15 +125,24 @@ enum mc_status remove_apply(struct call *call, const struct item *item)
 	struct mc_master *master = call->master;
 	struct directory *directory;
 
+	failpoint("remove.received");
+	if (removed_before(call))
+		return MC_OK;
+	if (call_too_late(call))
+		return MC_TIMEOUT;
 	enum mc_status status = walk_directory(master, item->parent, &directory);
 	if (status != MC_OK)
 		return status;
-	struct entry *entry = walk_visible(master, directory, item->name, item->name_size);
+	/* Also one whose nodes are away: the name shall not come back with them. */
+	struct entry *entry =
+		catalog_lookup(&master->catalog, directory, item->name, item->name_size);
 	if (!entry)
 		return MC_NOT_FOUND;
 	if (entry_is_directory(entry))
 		return MC_IS_DIRECTORY;
 	change_remove(master, call->session, entry);
+	ledger_sign(&master->ledger, call->request_id, call->item);
+	failpoint("remove.applied");
 	return MC_OK;
 }
 
@@ -126,6 +151,10 @@ enum mc_status rmdir_apply(struct call *call, const struct item *item)
 	struct mc_master *master = call->master;
 	struct directory *directory;
 
+	if (removed_before(call))
+		return MC_OK;
+	if (call_too_late(call))
+		return MC_TIMEOUT;
 	enum mc_status status = walk_directory(master, item->parent, &directory);
 	if (status != MC_OK)
 		return status;
@@ -137,6 +166,7 @@ enum mc_status rmdir_apply(struct call *call, const struct item *item)
 	if (!change_empty(master, call->session, entry->directory))
 		return MC_NOT_EMPTY;
 	change_remove(master, call->session, entry);
+	ledger_sign(&master->ledger, call->request_id, call->item);
 	return MC_OK;
 }
 
@@ -167,6 +197,19 @@ bool mkdir_clear(struct call *call, const struct item *item)
 	return name_clear(call, item->parent, item->name, item->name_size);
 }
 
+/* A directory that was made before, and has another name or none since. */
+static enum mc_status made_before(const struct call *call, const struct item *item)
+{
+	struct mc_attr attr = made_attr(call->master, &item->attr);
+
+	put_attr(call->w, &attr);
+	put_u8(call->w, 0); /* no grant */
+	/* Whoever asked takes it for what the name means, until it reads on. */
+	master_session_unname(call->master, call->session, item->parent, item->id, item->name,
+			      item->name_size);
+	return MC_OK;
+}
+
 enum mc_status mkdir_apply(struct call *call, const struct item *item)
 {
 	struct mc_master *master = call->master;
@@ -178,6 +221,18 @@ enum mc_status mkdir_apply(struct call *call, const struct item *item)
 	if (status != MC_OK)
 		return status;
 	struct entry *taken = catalog_lookup(&master->catalog, parent, item->name, item->name_size);
+	if (taken && taken->id == item->id) { /* asked again, its answer was lost */
+		entry_attr(taken, &attr);
+		put_attr(call->w, &attr);
+		put_u8(call->w, 0); /* no grant */
+		return MC_OK;
+	}
+	struct entry *elsewhere = catalog_find(&master->catalog, item->id);
+	if ((elsewhere && entry_is_directory(elsewhere) && call->age_s > 0) ||
+	    ledger_knows_gone(&master->ledger, item->id, 0))
+		return made_before(call, item);
+	if (call_too_late(call))
+		return MC_TIMEOUT;
 	if (taken && replicas_show(master, taken))
 		return MC_EXISTS;
 	if (item->id == 0 || catalog_find(&master->catalog, item->id))
@@ -252,7 +307,6 @@ static enum mc_status move(struct call *call, struct entry **entry, struct entry
 			grant_end(master, target->directory->grant);
 		if (!entry_is_directory(target))
 			replicas_clear(master, target);
-		master_touch_gone(master, target->id, entry_is_directory(target));
 		*entry = catalog_replace(&master->catalog, target, *entry);
 		return MC_OK;
 	}
@@ -281,6 +335,32 @@ static enum mc_status rename_check(struct call *call, const struct item *item,
 	return status;
 }
 
+/* Under its new path another policy may hold. */
+static void policy_changed(struct mc_master *master, struct entry *entry)
+{
+	if (master->policies.count == 0)
+		return;
+	if (entry_is_directory(entry))
+		repair_look(master, master->repair_delay_ms);
+	else
+		repair_changed(master, entry);
+}
+
+/* It was done before; what moved may have gone on, or be gone. */
+static enum mc_status renamed_before(const struct call *call, const struct deed *deed,
+				     const struct item *item)
+{
+	const struct entry *entry = catalog_find(&call->master->catalog, deed->id);
+	struct mc_attr attr = {0};
+
+	if (entry && entry->parent && entry->parent->entry->id == item->new_parent &&
+	    entry->name_size == item->new_name_size &&
+	    memcmp(entry->name, item->new_name, item->new_name_size) == 0)
+		entry_attr(entry, &attr);
+	put_attr(call->w, &attr);
+	return MC_OK;
+}
+
 enum mc_status rename_apply(struct call *call, const struct item *item)
 {
 	struct mc_master *master = call->master;
@@ -288,12 +368,18 @@ enum mc_status rename_apply(struct call *call, const struct item *item)
 	struct directory *to;
 	struct mc_attr attr;
 
+	failpoint("rename.received");
+	const struct deed *deed = ledger_asked(&master->ledger, call->request_id, 0);
+	if (deed)
+		return renamed_before(call, deed, item);
+	if (call_too_late(call))
+		return MC_TIMEOUT;
 	enum mc_status status = walk_directory(master, item->parent, &from);
 	if (status == MC_OK)
 		status = walk_directory(master, item->new_parent, &to);
 	if (status != MC_OK)
 		return status;
-	struct entry *entry = walk_visible(master, from, item->name, item->name_size);
+	struct entry *entry = catalog_lookup(&master->catalog, from, item->name, item->name_size);
 	if (!entry)
 		return MC_NOT_FOUND;
 	struct entry *target =
@@ -304,11 +390,15 @@ enum mc_status rename_apply(struct call *call, const struct item *item)
 			status = move(call, &entry, target, to, item);
 		if (status != MC_OK)
 			return status;
+		master_touch(master, entry);
 		entry->ctime_s = master->now.s;
 		entry->ctime_ns = master->now.ns;
-		master_touch(master, entry);
 		change_stamp(master, from);
 		change_stamp(master, to);
+		policy_changed(master, entry);
+		ledger_moved(&master->ledger, master->now.s, entry->id, entry->version);
+		ledger_sign(&master->ledger, call->request_id, 0);
+		failpoint("rename.applied");
 	} else if (item->flags & MC_RENAME_NOREPLACE) {
 		return MC_EXISTS;
 	}

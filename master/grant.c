@@ -9,19 +9,33 @@
 /* When someone other than this session added a name to the directory. */
 static uint64_t others_added_ms(const struct directory *directory, const struct session *session)
 {
-	return directory->adder == session->id ? directory->added_before_ms : directory->added_ms;
+	bool mine = __atomic_load_n(&directory->adder, __ATOMIC_RELAXED) == session->id;
+
+	return __atomic_load_n(mine ? &directory->added_before_ms : &directory->added_ms,
+			       __ATOMIC_RELAXED);
+}
+
+bool grant_likely(const struct session *session, const struct directory *directory, uint64_t now_ms)
+{
+	uint64_t added_ms = others_added_ms(directory, session);
+
+	if (!session->node || __atomic_load_n(&directory->grant, __ATOMIC_RELAXED))
+		return false;
+	if (__atomic_load_n(&directory->count, __ATOMIC_RELAXED) > MC_GRANT_NAMES_MAX)
+		return false;
+	return added_ms == 0 || now_ms >= added_ms + GRANT_QUIET_MS;
 }
 
 static bool may_have(const struct mc_master *master, const struct session *session,
 		     const struct directory *directory, const struct writer *w)
 {
-	uint64_t added_ms = others_added_ms(directory, session);
+	return grant_likely(session, directory, master->now_ms) &&
+	       w->size + 8ull * directory->count <= GRANT_REPLY_MAX;
+}
 
-	if (!session->node || directory->grant || directory->count > MC_GRANT_NAMES_MAX)
-		return false;
-	if (w->size + 8ull * directory->count > GRANT_REPLY_MAX)
-		return false;
-	return added_ms == 0 || master->now_ms - added_ms >= GRANT_QUIET_MS;
+static void holder_set(struct directory *directory, struct grant *grant)
+{
+	__atomic_store_n(&directory->grant, grant, __ATOMIC_RELAXED);
 }
 
 static struct grant *grant_new(struct session *session, struct directory *directory)
@@ -36,7 +50,7 @@ static struct grant *grant_new(struct session *session, struct directory *direct
 	if (grant->next)
 		grant->next->previous = grant;
 	session->grants = grant;
-	directory->grant = grant;
+	holder_set(directory, grant);
 	return grant;
 }
 
@@ -60,10 +74,11 @@ void grant_added(struct mc_master *master, const struct session *session,
 		 struct directory *directory)
 {
 	if (directory->adder != session->id) {
-		directory->added_before_ms = directory->added_ms;
-		directory->adder = session->id;
+		__atomic_store_n(&directory->added_before_ms, directory->added_ms,
+				 __ATOMIC_RELAXED);
+		__atomic_store_n(&directory->adder, session->id, __ATOMIC_RELAXED);
 	}
-	directory->added_ms = master->now_ms;
+	__atomic_store_n(&directory->added_ms, master->now_ms, __ATOMIC_RELAXED);
 }
 
 bool grant_clear(struct mc_master *master, struct session *session, struct directory *directory)
@@ -94,7 +109,7 @@ void grant_end(struct mc_master *master, struct grant *grant)
 		grant->previous->next = grant->next;
 	else
 		grant->session->grants = grant->next;
-	grant->directory->grant = NULL;
+	holder_set(grant->directory, NULL);
 	master->recalled -= grant->recalled;
 	free(grant);
 	master->grant_ended = true;
@@ -140,14 +155,18 @@ void grant_resume(struct mc_master *master)
 		struct parked *waiting = master->parked;
 		master->parked = NULL;
 		master->grant_ended = false;
+		/* Those who must wait again count anew, so that nobody waits for who comes later.
+		 */
+		for (const struct parked *p = waiting; p; p = p->next)
+			p->session->parked_size -= p->size;
 		while (waiting) {
 			struct parked *parked = waiting;
 			struct frame frame;
 			waiting = parked->next;
-			parked->session->parked_size -= parked->size;
 			MUST(frame_decode(parked->bytes, &frame) == MC_OK);
-			service_request(master, parked->session, &frame,
-					parked->bytes + MC_FRAME_HEADER_SIZE);
+			if (!parked->session->ending)
+				service_request(master, parked->session, &frame,
+						parked->bytes + MC_FRAME_HEADER_SIZE);
 			free(parked);
 		}
 	}
@@ -183,7 +202,7 @@ void grant_expire(struct mc_master *master)
 				 s->id, s->connection->peer,
 				 (unsigned long)grant->directory->entry->id);
 			s->silent = true;
-			connection_end(s->connection);
+			master_session_end(master, s);
 		}
 	}
 }

@@ -14,7 +14,7 @@
  * from its beginning when a grant has ended.  Names of objects without a live
  * replica are among a grant's hashes, so their return needs no recall.
  *
- * Threads   The master's.
+ * Threads   The writer.
  */
 #ifndef MASTER_GRANT_H
 #define MASTER_GRANT_H
@@ -52,6 +52,13 @@ struct parked {
 /* Write the grant field of a reply: the directory, if the session may have it. */
 void grant_put(struct mc_master *master, struct session *session, struct directory *directory,
 	       struct writer *w);
+
+/*
+ * A reader's guess whether grant_put() would give the directory away: false is
+ * certain to have been true a moment ago.
+ */
+bool grant_likely(const struct session *session, const struct directory *directory,
+		  uint64_t now_ms);
 
 /*
  * Before a name is added to the directory by the session: true when nobody

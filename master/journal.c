@@ -8,6 +8,7 @@
 const struct journal_ops *const journal_table[] = {
 	&journal_file_ops,
 	&journal_memory_ops,
+	&journal_etcd_ops,
 	NULL,
 };
 
@@ -25,10 +26,9 @@ static enum mc_status sync_parse(const char *text, enum journal_sync *sync)
 	return MC_INVALID;
 }
 
-enum mc_status journal_open(const char *text, const char *sync, bool fresh,
+enum mc_status journal_open(const char *text, const char *sync, struct journal_config config,
 			    struct journal **journal)
 {
-	struct journal_config config = {.fresh = fresh};
 	size_t size = strcspn(text, ":");
 
 	config.path = text[size] ? text + size + 1 : "";
@@ -40,6 +40,6 @@ enum mc_status journal_open(const char *text, const char *sync, bool fresh,
 		if (strlen(name) == size && memcmp(name, text, size) == 0)
 			return journal_table[i]->open(&config, journal);
 	}
-	log_error("not a journal, must be file:PATH or memory journal=%s", text);
+	log_error("not a journal, must be file:PATH, etcd://HOST:PORT or memory journal=%s", text);
 	return MC_INVALID;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/failpoint.h"
 #include "engine/base/log.h"
 #include "master/disk.h"
 
@@ -321,9 +322,11 @@ static enum mc_status file_flush(struct journal *journal)
 	file->counters.flushes++;
 	if (file->group.size > 0) {
 		journal_record_end_group(&file->group, file->last);
+		failpoint("file.begun");
 		status = append(file, &file->group);
 		if (status != MC_OK)
 			return status;
+		failpoint("file.appended");
 		/* A snapshot under way must end with what is true then. */
 		if (file->new_fd >= 0)
 			put_bytes(&file->new_records, file->group.data, file->group.size);
@@ -433,8 +436,10 @@ static enum mc_status snapshot_finish(struct file_journal *file)
 
 	if (status != MC_OK)
 		return status;
+	failpoint("file.smaller");
 	if (fsync(file->new_fd) != 0 || rename(file->new_path, file->path) != 0)
 		return failed(file, "can't replace it by the smaller one");
+	failpoint("file.replaced");
 	log_info("made the journal smaller path=%s from=%lu to=%lu", file->path,
 		 (unsigned long)file->size, (unsigned long)file->new_size);
 	close(file->fd);

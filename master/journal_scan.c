@@ -50,11 +50,12 @@ void journal_record_end_group(struct writer *w, size_t offset)
 static bool shape_valid(uint8_t type, uint8_t kind, uint8_t key_size, uint32_t value_size)
 {
 	static const uint8_t key_sizes[] = {
-		[RECORD_META] = 0, [RECORD_NODE] = 16, [RECORD_DIRECTORY] = 8, [RECORD_OBJECT] = 8};
+		[RECORD_META] = 0,   [RECORD_NODE] = 16,  [RECORD_DIRECTORY] = 8,
+		[RECORD_OBJECT] = 8, [RECORD_POLICY] = 8, [RECORD_DEED] = 8};
 
 	if (type == JOURNAL_MARK)
 		return kind == 0 && key_size == 0 && value_size == JOURNAL_MARK_SIZE;
-	if (kind < RECORD_META || kind > RECORD_OBJECT || key_size != key_sizes[kind])
+	if (kind < RECORD_META || kind > RECORD_DEED || key_size != key_sizes[kind])
 		return false;
 	return type == JOURNAL_PUT ? value_size <= RECORD_VALUE_MAX
 				   : type == JOURNAL_REMOVE && value_size == 0;

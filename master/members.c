@@ -1,19 +1,19 @@
 /* Verbs by which sessions and nodes come, stay and are counted. */
 #include "master/service.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "engine/base/log.h"
 #include "master/grant.h"
 #include "master/journal.h"
+#include "master/metrics.h"
 #include "master/replicas.h"
 
 void hello_read(struct reader *r, struct item *item)
 {
 	struct mc_node *node = &item->node;
 
+	*node = (struct mc_node){0};
 	item->op = get_u8(r);
 	const void *uuid = get_bytes(r, sizeof(node->uuid));
 	if (uuid)
@@ -23,12 +23,25 @@ void hello_read(struct reader *r, struct item *item)
 	node->capacity = get_u64(r);
 	node->used = get_u64(r);
 	node->endpoint_count = get_u8(r);
-	if (item->op > MC_ROLE_NODE || node->endpoint_count > MC_ENDPOINT_MAX) {
+	node->guest = item->op == MC_ROLE_GUEST;
+	if (item->op > MC_ROLE_GUEST || node->endpoint_count > MC_ENDPOINT_MAX) {
 		node->endpoint_count = 0;
 		r->failed = true;
 	}
 	for (uint32_t i = 0; i < node->endpoint_count; i++)
 		get_text(r, node->endpoints[i], sizeof(node->endpoints[i]));
+}
+
+/*
+ * A node has one connection.  What still lies unread in the one before is not done any
+ * more: the node asks over the new one what became of it, and is told the last word.
+ */
+static void sessions_end(struct mc_master *master, const struct node *node)
+{
+	for (struct session *s = master->sessions; s; s = s->next) {
+		if (s->node == node)
+			master_session_end(master, s);
+	}
 }
 
 /* Find the node's place, and take what it says of itself. */
@@ -44,10 +57,13 @@ static enum mc_status node_enter(struct mc_master *master, struct session *sessi
 	bool alive = public->alive;
 	uint32_t id = public->id;
 	uint64_t objects = public->objects;
+	bool draining = public->draining;
 	*public = *said;
 	public->id = id;
 	public->alive = alive;
 	public->objects = objects;
+	public->draining = draining;
+	sessions_end(master, node);
 	session->node = node;
 	nodes_enter(&master->nodes, node, master->now_ms);
 	if (node->reset)
@@ -81,7 +97,7 @@ enum mc_status hello_apply(struct call *call, const struct item *item)
 	if (session->id)
 		return MC_INVALID;
 	session->role = (enum mc_role)item->op;
-	if (session->role == MC_ROLE_NODE) {
+	if (session->role != MC_ROLE_CLIENT) {
 		enum mc_status status = node_enter(master, session, &item->node);
 		if (status != MC_OK) {
 			log_warn("refused a node name=%s peer=%s reason=\"%s\"", item->node.name,
@@ -89,7 +105,8 @@ enum mc_status hello_apply(struct call *call, const struct item *item)
 			return status;
 		}
 	}
-	session->id = ++master->session_id;
+	/* Last: with it readers begin to answer. */
+	__atomic_store_n(&session->id, ++master->session_id, __ATOMIC_RELEASE);
 	master->nodes_untold = true;
 	master->session_count++;
 	log_info("session began session=%u peer=%s node=%u name=%s host=%s", session->id,
@@ -101,6 +118,7 @@ enum mc_status hello_apply(struct call *call, const struct item *item)
 
 void heartbeat_read(struct reader *r, struct item *item)
 {
+	item->node = (struct mc_node){0};
 	item->node.capacity = get_u64(r);
 	item->node.used = get_u64(r);
 	item->node.objects = get_u64(r);
@@ -116,6 +134,7 @@ enum mc_status heartbeat_apply(struct call *call, const struct item *item)
 	node->public.capacity = item->node.capacity;
 	node->public.used = item->node.used;
 	node->public.objects = item->node.objects;
+	nodes_sum(&call->master->nodes, node);
 	return MC_OK;
 }
 
@@ -141,8 +160,7 @@ void nodes_write(struct mc_master *master, struct writer *w)
 		struct node *node = &master->nodes.table[i];
 		if (node->state == NODE_FREE)
 			continue;
-		uint64_t silent_ms = node->heard_ms ? master->now_ms - node->heard_ms : UINT32_MAX;
-		node->public.silent_ms = silent_ms < UINT32_MAX ? (uint32_t)silent_ms : UINT32_MAX;
+		node->public.silent_ms = node_silent_ms(node, master->now_ms);
 		put_node(w, &node->public);
 		count++;
 	}
@@ -158,83 +176,42 @@ enum mc_status nodes_apply(struct call *call, const struct item *item)
 
 enum mc_status statfs_apply(struct call *call, const struct item *item)
 {
-	const struct mc_master *master = call->master;
-	uint64_t capacity = 0;
-	uint64_t used = 0;
+	const struct catalog *catalog = &call->master->catalog;
+	const struct nodes *nodes = &call->master->nodes;
 
 	(void)item;
-	for (uint32_t i = 0; i < master->nodes.used; i++) {
-		const struct node *node = &master->nodes.table[i];
-		if (node->state == NODE_FREE || !node->public.alive)
-			continue;
-		capacity += node->public.capacity;
-		used += node->public.used;
-	}
-	put_u64(call->w, capacity);
-	put_u64(call->w, used);
-	put_u64(call->w, master->catalog.objects);
-	put_u64(call->w, master->catalog.directories);
-	put_u32(call->w, master->nodes.alive);
+	put_u64(call->w, counter_get(&nodes->capacity));
+	put_u64(call->w, counter_get(&nodes->occupied));
+	put_u64(call->w, counter_get(&catalog->objects));
+	put_u64(call->w, counter_get(&catalog->directories));
+	put_u32(call->w, __atomic_load_n(&nodes->alive, __ATOMIC_RELAXED));
 	return MC_OK;
-}
-
-static void line(struct writer *w, const char *prefix, const char *name, uint64_t value)
-{
-	char text[128];
-	int size = snprintf(text, sizeof(text), "%s%s %" PRIu64 "\n", prefix, name, value);
-
-	put_bytes(w, text, (size_t)size);
-}
-
-static void lines_of_counters(const struct counters *counters, struct writer *w)
-{
-	for (unsigned verb = 0; verb < MC_VERB_LIMIT; verb++) {
-		if (service_rows[verb].apply)
-			line(w, "rpc_", mc_verb_name(verb), counters->rpc[verb]);
-	}
-	line(w, "", "recalls", counters->recalls);
-	line(w, "", "grants", counters->grants);
-	line(w, "", "parked", counters->parked);
-	line(w, "", "invalidations", counters->invalidations);
-	line(w, "", "drops", counters->drops);
-	for (unsigned i = 0; i < 256; i++) {
-		char name[64];
-		if (!counters->errors[i])
-			continue;
-		snprintf(name, sizeof(name), "%s", mc_status_text((enum mc_status) - (int)i));
-		for (char *p = name; *p; p++)
-			*p = *p == ' ' ? '_' : *p;
-		line(w, "errors_", name, counters->errors[i]);
-	}
 }
 
 enum mc_status stats_apply(struct call *call, const struct item *item)
 {
-	const struct mc_master *master = call->master;
-	struct journal_counters journal = {0};
-	struct writer *w = call->w;
 	struct writer text;
 
 	(void)item;
-	if (master->journal)
-		master->journal->ops->counters(master->journal, &journal);
 	writer_init(&text);
-	line(&text, "", "epoch", master->epoch);
-	line(&text, "", "objects", master->catalog.objects);
-	line(&text, "", "directories", master->catalog.directories);
-	line(&text, "", "nodes", master->nodes.alive);
-	line(&text, "", "sessions", master->session_count);
-	line(&text, "", "reservations", master->reservations.table.count);
-	line(&text, "", "read_only", master->read_only);
-	line(&text, "", "journal_bytes", journal.bytes);
-	line(&text, "", "journal_records", journal.records);
-	line(&text, "", "journal_flushes", journal.flushes);
-	line(&text, "", "journal_compactions", journal.compactions);
-	lines_of_counters(&master->counters, &text);
-	put_string(w, (const char *)text.data, text.size);
+	metrics_write_stats(call->master, &text);
+	put_string(call->w, (const char *)text.data, text.size);
 	if (text.failed)
-		w->failed = true;
+		call->w->failed = true;
 	writer_fini(&text);
+	return MC_OK;
+}
+
+enum mc_status step_down_apply(struct call *call, const struct item *item)
+{
+	struct journal *journal = call->master->journal;
+
+	(void)item;
+	if (!journal->ops->resign)
+		return MC_NOT_SUPPORTED;
+	log_info("asked to step down session=%u peer=%s", call->session->id,
+		 call->session->connection->peer);
+	journal->ops->resign(journal);
 	return MC_OK;
 }
 

@@ -74,6 +74,12 @@ enum mc_status nodes_get(struct nodes *nodes, const uint8_t uuid[16], struct nod
 	return MC_OK;
 }
 
+void nodes_forget(struct node *node)
+{
+	MUST(node->state == NODE_ABSENT && node->replicas == 0);
+	*node = (struct node){0};
+}
+
 enum mc_status nodes_restore(struct nodes *nodes, const struct mc_node *public)
 {
 	if (public->id == 0 || public->id > MC_NODE_MAX)
@@ -98,11 +104,23 @@ static void round_begin(struct node *node)
 	node->told = 0;
 }
 
+void nodes_show(struct node *node)
+{
+	uint8_t shows = 0;
+
+	if (node->public.alive && node->lenient)
+		shows = NODE_SHOWS_ALL;
+	else if (node->public.alive && !node->reset)
+		shows = node->round;
+	__atomic_store_n(&node->shows, shows, __ATOMIC_RELEASE);
+}
+
 void nodes_reset(struct node *node)
 {
 	node->reset = false;
 	node->round = 1;
 	node->told = 0;
+	nodes_show(node);
 }
 
 void nodes_settle(struct node *node)
@@ -110,6 +128,26 @@ void nodes_settle(struct node *node)
 	MUST(node->told == node->replicas);
 	node->settled = true;
 	node->lenient = false;
+	nodes_show(node);
+}
+
+static void sum_move(uint64_t *sum, uint64_t *counted, uint64_t counts)
+{
+	__atomic_store_n(sum, *sum - *counted + counts, __ATOMIC_RELAXED);
+	*counted = counts;
+}
+
+void nodes_sum(struct nodes *nodes, struct node *node)
+{
+	bool counts = node->public.alive && !node->public.guest;
+
+	sum_move(&nodes->capacity, &node->counted_capacity, counts ? node->public.capacity : 0);
+	sum_move(&nodes->occupied, &node->counted_used, counts ? node->public.used : 0);
+}
+
+static void alive_add(struct nodes *nodes, int by)
+{
+	__atomic_store_n(&nodes->alive, nodes->alive + (uint32_t)by, __ATOMIC_RELAXED);
 }
 
 void nodes_enter(struct nodes *nodes, struct node *node, uint64_t now_ms)
@@ -118,14 +156,16 @@ void nodes_enter(struct nodes *nodes, struct node *node, uint64_t now_ms)
 	nodes->changed = true;
 	if (!node->public.alive) {
 		node->public.alive = true;
-		nodes->alive++;
+		alive_add(nodes, 1);
 	}
 	node->state = NODE_PRESENT;
-	if (node->sessions++ > 0)
-		return;
+	/* Also where the end of its last session was not seen yet: it begins to announce anew. */
+	node->sessions++;
 	round_begin(node);
 	if (node->settled)
 		node->lenient = true;
+	nodes_sum(nodes, node);
+	nodes_show(node);
 }
 
 void nodes_leave(struct nodes *nodes, struct node *node, uint64_t left_ms)
@@ -150,7 +190,9 @@ uint32_t nodes_expire(struct nodes *nodes, uint64_t now_ms, uint32_t ttl_ms)
 		node->public.alive = false;
 		node->lenient = node->settled = false;
 		round_begin(node);
-		nodes->alive--;
+		nodes_sum(nodes, node);
+		nodes_show(node);
+		alive_add(nodes, -1);
 		nodes->changed = true;
 		gone++;
 		log_warn("lost a node node=%u name=%s host=%s replicas=%lu", node->public.id,
@@ -159,9 +201,17 @@ uint32_t nodes_expire(struct nodes *nodes, uint64_t now_ms, uint32_t ttl_ms)
 	return gone;
 }
 
+uint32_t node_silent_ms(const struct node *node, uint64_t now_ms)
+{
+	uint64_t silent_ms = node->heard_ms ? now_ms - node->heard_ms : UINT32_MAX;
+
+	return silent_ms < UINT32_MAX ? (uint32_t)silent_ms : UINT32_MAX;
+}
+
 bool nodes_shows(const struct nodes *nodes, uint16_t replica)
 {
 	const struct node *node = &nodes->table[REPLICA_NODE(replica)];
+	uint8_t shows = __atomic_load_n(&node->shows, __ATOMIC_ACQUIRE);
 
-	return node->public.alive && (node->lenient || REPLICA_ROUND(replica) == node->round);
+	return shows != 0 && (shows == NODE_SHOWS_ALL || REPLICA_ROUND(replica) == shows);
 }

@@ -15,7 +15,7 @@
  * only what it tells in the new round.  One that was not (`lenient`) shows all.
  * ANNOUNCED drops what was not told in this round.
  *
- * Threads   One at a time.
+ * Threads   nodes_shows, and what is atomic: any thread.  The rest: the writer.
  * Limits    MC_NODE_MAX nodes; an absent one without replicas is forgotten when
  *           the table is full.
  */
@@ -25,7 +25,8 @@
 #include <mooncake/status.h>
 #include <mooncake/types.h>
 
-#define ROUND_MAX 7u /* rounds are 1 to this; 0: of an earlier life */
+#define ROUND_MAX      7u /* rounds are 1 to this; 0: of an earlier life */
+#define NODE_SHOWS_ALL 255u
 
 enum node_state { NODE_FREE, NODE_ABSENT, NODE_PRESENT, NODE_LEAVING };
 
@@ -39,15 +40,22 @@ struct node {
 	bool settled;	   /* has announced all since it was absent */
 	bool lenient;	   /* replicas of earlier rounds are shown too */
 	bool reset;	   /* rounds ran out: see nodes_reset() */
+	uint8_t shows;	   /* atomic: the round whose replicas are shown, 0 none, NODE_SHOWS_ALL */
 	uint64_t replicas; /* in the catalog */
 	uint64_t told;	   /* of which in this round */
+	uint64_t unsafe;   /* draining: replicas met in this walk that must stay for now */
+	uint64_t unsafe_known;	   /* in the walk before */
+	uint64_t counted_capacity; /* of nodes->capacity, and of the other */
+	uint64_t counted_used;
 };
 
 struct nodes {
 	struct node *table; /* MC_NODE_MAX, untouched ones take no memory */
 	uint32_t used;	    /* no node at or beyond this */
-	uint32_t alive;
-	bool changed; /* everyone must hear */
+	uint32_t alive;	    /* atomic */
+	uint64_t capacity;  /* atomic; of those that are alive and lend memory */
+	uint64_t occupied;  /* atomic; of that */
+	bool changed;	    /* everyone must hear */
 };
 
 MC_MUST_CHECK enum mc_status nodes_init(struct nodes *nodes);
@@ -59,6 +67,9 @@ struct node *nodes_find(const struct nodes *nodes, const uint8_t uuid[16]);
 /* Find or make the node of a uuid.  MC_NO_SPACE: MC_NODE_MAX nodes are known. */
 MC_MUST_CHECK enum mc_status nodes_get(struct nodes *nodes, const uint8_t uuid[16],
 				       struct node **node);
+
+/* Forget a node that is absent and has no replicas. */
+void nodes_forget(struct node *node);
 
 /* Put a node of the journal back at its place.  MC_IO: the place makes no sense. */
 MC_MUST_CHECK enum mc_status nodes_restore(struct nodes *nodes, const struct mc_node *public);
@@ -83,6 +94,21 @@ void nodes_settle(struct node *node);
 static inline uint32_t node_index(const struct node *node)
 {
 	return node->public.id - 1;
+}
+
+/* How long nothing was heard of it; UINT32_MAX: never was, or longer than fits. */
+uint32_t node_silent_ms(const struct node *node, uint64_t now_ms);
+
+/* What it said of its memory has changed, or whether that counts. */
+void nodes_sum(struct nodes *nodes, struct node *node);
+
+/* Alive, lenient, round or reset has changed: so does what is shown. */
+void nodes_show(struct node *node);
+
+/* Copies on it count: it lends memory, and goes on doing so. */
+static inline bool node_keeps(const struct node *node)
+{
+	return !node->public.draining && !node->public.guest;
 }
 
 /* A packed replica can be read from. */

@@ -4,9 +4,13 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "engine/base/failpoint.h"
 #include "engine/base/log.h"
 #include "master/change.h"
 #include "master/grant.h"
+#include "master/lead.h"
+#include "master/rank.h"
+#include "master/repair.h"
 #include "master/replicas.h"
 #include "master/walk.h"
 #include "master/xattrs.h"
@@ -19,9 +23,12 @@ void publish_read(struct reader *r, struct item *item)
 	item->name = get_string(r, &item->name_size);
 	item->flags = get_u32(r);
 	get_attr(r, &item->attr);
+	if (item->flags & MC_PUBLISH_PLACED)
+		placement_read(r, item);
 	if (r->failed)
 		return;
-	if (item->flags & ~(uint32_t)(MC_PUBLISH_EXCLUSIVE | MC_PUBLISH_PARENTS))
+	if (item->flags >= MC_PUBLISH_OWN << 1 ||
+	    (item->flags & (MC_PUBLISH_PLACED | MC_PUBLISH_OWN)) == MC_PUBLISH_OWN)
 		r->failed = true;
 	else if (item->flags & MC_PUBLISH_PARENTS)
 		r->failed = !walk_path_valid(item->name, item->name_size);
@@ -102,11 +109,11 @@ static enum mc_status republish(struct call *call, struct entry *entry, const st
 	uint8_t flags = entry->flags;
 
 	master_session_drop(master, call->session, entry);
+	master_touch(master, entry);
 	replicas_clear(master, entry);
 	entry_attr_set(entry, attr);
-	entry->flags = flags;
+	entry->flags = flags & (uint8_t)~MC_ATTR_THINNED;
 	version_record(entry, attr->version, version);
-	master_touch(master, entry);
 	master_session_invalidate(master, call->session, MC_INVALIDATE_ATTR,
 				  entry->parent->entry->id, entry->id, NULL, 0);
 	return replicas_add(master, entry, node, MC_REPLICA_PRIMARY);
@@ -117,25 +124,21 @@ static enum mc_status take_over(struct call *call, struct entry *entry, const st
 {
 	struct mc_master *master = call->master;
 	uint64_t version = version_next(attr->version, entry->version);
-	uint64_t before = entry->id;
 
 	/* Told before the number changes: it names the old one. */
 	change_lost(master, call->session, entry);
 	enum mc_status status = catalog_renumber(&master->catalog, entry, attr->id);
 	if (status != MC_OK)
 		return status;
-	master_touch_gone(master, before, false);
-	entry->touched = false;
 	replicas_clear(master, entry);
 	if (entry->xattrs) {
 		master->catalog.xattrs_size -= entry->xattrs->size;
-		free(entry->xattrs);
+		grace_free(&master->catalog.grace, entry->xattrs);
 		entry->xattrs = NULL;
 	}
 	entry_attr_set(entry, attr);
-	entry->flags &= MC_ATTR_PINNED;
+	entry->flags &= MC_ATTR_PINNED | MC_ATTR_REPLICAS;
 	version_record(entry, attr->version, version);
-	master_touch(master, entry);
 	change_stamp(master, entry->parent);
 	return MC_OK;
 }
@@ -150,8 +153,7 @@ static enum mc_status add_new(struct call *call, struct directory *directory, co
 		status = catalog_add(&master->catalog, directory, name, name_size, attr, entry);
 	if (status != MC_OK)
 		return status;
-	(*entry)->flags &= MC_ATTR_PINNED;
-	master_touch(master, *entry);
+	(*entry)->flags &= MC_ATTR_PINNED | MC_ATTR_REPLICAS;
 	change_stamp(master, directory);
 	grant_added(master, call->session, directory);
 	return MC_OK;
@@ -209,23 +211,47 @@ static enum mc_status publish_new(struct call *call, const struct item *item, st
 	return replicas_add(master, *entry, call->session->node, MC_REPLICA_PRIMARY);
 }
 
+/* See to the other replicas; returns for how many the writer is to wait. */
+static uint8_t placement_apply(struct mc_master *master, const struct item *item,
+			       struct entry *entry)
+{
+	struct mc_placement placement;
+
+	if (!(item->flags & MC_PUBLISH_PLACED))
+		return repair_published(master, entry, NULL, false);
+	placement_take(item, &placement);
+	return repair_published(master, entry, &placement, item->flags & MC_PUBLISH_OWN);
+}
+
 enum mc_status publish_apply(struct call *call, const struct item *item)
 {
 	struct mc_master *master = call->master;
 	const struct mc_attr *attr = &item->attr;
 	struct mc_attr recorded;
 
+	failpoint("publish.received");
 	if (!call->session->node)
 		return MC_PERMISSION;
 	if (!S_ISREG(attr->mode) || attr->id <= MC_ROOT_ID)
 		return MC_INVALID;
 	struct entry *entry = catalog_find(&master->catalog, attr->id);
+	if (!entry && ledger_knows_gone(&master->ledger, attr->id, attr->version)) {
+		recorded = *attr;
+		recorded.nlink = 0;
+		put_attr(call->w, &recorded);
+		return MC_OK;
+	}
+	if (!entry && call_too_late(call))
+		return MC_TIMEOUT;
 	enum mc_status status =
 		entry ? publish_known(call, entry, attr) : publish_new(call, item, &entry);
 	if (status != MC_OK)
 		return status;
+	uint8_t ack = placement_apply(master, item, entry);
 	entry_attr(entry, &recorded);
+	recorded.flags |= MC_ATTR_ACK_PUT(ack);
 	put_attr(call->w, &recorded);
+	failpoint("publish.applied");
 	return MC_OK;
 }
 
@@ -240,16 +266,24 @@ void announce_read(struct reader *r, struct item *item)
 }
 
 /* The master has handed the id out and has it no longer: its object was removed. */
-static bool was_removed(const struct mc_master *master, uint64_t id)
+static bool was_removed(const struct mc_master *master, const struct mc_attr *attr)
 {
-	return id >= master->id_known && id < master->id_next;
+	if (ledger_knows_gone(&master->ledger, attr->id, attr->version))
+		return true;
+	return attr->id >= master->id_known && attr->id < master->id_next &&
+	       lead_knew(master, attr->version);
 }
 
 bool announce_clear(struct call *call, const struct item *item)
 {
 	struct mc_master *master = call->master;
 
-	if (catalog_find(&master->catalog, item->attr.id) || was_removed(master, item->attr.id))
+	if (catalog_find(&master->catalog, item->attr.id))
+		return true;
+	/* What is unknown may be about to be published by a request that waits. */
+	if (call->session->parked_size > 0)
+		return false;
+	if (was_removed(master, &item->attr))
 		return true;
 	return path_clear(call, master->catalog.root->directory, item->name, item->name_size);
 }
@@ -283,14 +317,22 @@ static enum mc_status announce_known(struct call *call, const struct item *item,
 {
 	const struct mc_attr *attr = &item->attr;
 
-	if (entry_is_directory(entry) || attr->version < entry->version)
+	bool same = !entry_is_directory(entry) && is_repeated(entry, attr);
+
+	if (entry_is_directory(entry) || (!same && attr->version < entry->version))
 		return MC_NOT_FOUND;
 	/* A version whose publication did not get here, or not into the journal. */
-	if (attr->version > entry->version)
+	if (!same && attr->version > entry->version) {
+		call->session->announcement.newer++;
 		return item->kind == MC_REPLICA_PRIMARY ? republish(call, entry, attr)
 							: MC_NOT_FOUND;
-	return replicas_add(call->master, entry, call->session->node,
-			    (enum mc_replica_kind)item->kind);
+	}
+	enum mc_replica_kind kind = (enum mc_replica_kind)item->kind;
+	if (kind == MC_REPLICA_PRIMARY)
+		kind = rank_returned(call->master, entry, call->session->node);
+	call->session->announcement.lowered += kind != (enum mc_replica_kind)item->kind;
+	call->session->announcement.known++;
+	return replicas_add(call->master, entry, call->session->node, kind);
 }
 
 enum mc_status announce_apply(struct call *call, const struct item *item)
@@ -304,9 +346,12 @@ enum mc_status announce_apply(struct call *call, const struct item *item)
 	if (!call->session->node)
 		return MC_PERMISSION;
 	if (!entry) {
-		if (!S_ISREG(attr->mode) || attr->id <= MC_ROOT_ID || was_removed(master, attr->id))
+		if (!S_ISREG(attr->mode) || attr->id <= MC_ROOT_ID || was_removed(master, attr)) {
+			call->session->announcement.refused++;
 			return MC_NOT_FOUND;
+		}
 		status = adopt(call, item, &entry);
+		call->session->announcement.adopted += status == MC_OK;
 		if (status == MC_OK)
 			status = replicas_add(master, entry, call->session->node,
 					      (enum mc_replica_kind)item->kind);
@@ -314,12 +359,32 @@ enum mc_status announce_apply(struct call *call, const struct item *item)
 		status = announce_known(call, item, entry);
 	}
 	/* Whatever is in the way of it, the pool's copy is of no use. */
-	if (status != MC_OK)
+	if (status != MC_OK) {
+		call->session->announcement.refused++;
 		return status == MC_NO_MEMORY ? status : MC_NOT_FOUND;
+	}
+	failpoint("announce.applied");
 	entry_attr(entry, &recorded);
 	put_u64(call->w, entry->parent->entry->id);
 	put_attr(call->w, &recorded);
 	return MC_OK;
+}
+
+/* One line of what its inventory and the records came to. */
+static void announcement_log(struct session *session, uint64_t missing)
+{
+	const struct announcement *a = &session->announcement;
+	const struct mc_node *node = &session->node->public;
+
+	log_info("took an inventory node=%u name=%s known=%lu adopted=%lu newer=%lu refused=%lu "
+		 "lowered=%lu missing=%lu",
+		 node->id, node->name, (unsigned long)a->known, (unsigned long)a->adopted,
+		 (unsigned long)a->newer, (unsigned long)a->refused, (unsigned long)a->lowered,
+		 (unsigned long)missing);
+	if (missing)
+		log_warn("a node lost replicas node=%u name=%s replicas=%lu", node->id, node->name,
+			 (unsigned long)missing);
+	session->announcement = (struct announcement){0};
 }
 
 enum mc_status announced_apply(struct call *call, const struct item *item)
@@ -331,10 +396,15 @@ enum mc_status announced_apply(struct call *call, const struct item *item)
 	if (!node)
 		return MC_PERMISSION;
 	uint64_t dropped = replicas_sweep(master, call->session);
+	failpoint("announce.swept");
 	nodes_settle(node);
-	if (dropped)
-		log_warn("a node lost replicas node=%u name=%s replicas=%lu", node->public.id,
-			 node->public.name, (unsigned long)dropped);
+	const struct announcement *announcement = &call->session->announcement;
+	/* Those who have the other copies may be on their way. */
+	if (announcement->newer || announcement->adopted)
+		repair_look(master, master->repair_delay_ms);
+	if (dropped || !node_keeps(node))
+		repair_look(master, 0);
+	announcement_log(call->session, dropped);
 	put_u64(call->w, dropped);
 	return MC_OK;
 }

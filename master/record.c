@@ -9,8 +9,10 @@
 #include "master/xattrs.h"
 
 #define VERSION	     1u
+#define NODE_VERSION 2u
 #define REPLICA_BITS 0x1fffu /* node and kind: a round means nothing later */
 #define FIXED_SIZE   180u    /* of a typical object's record, without its name */
+#define DEED_SIZE    74u     /* of a deed's record */
 
 static enum mc_status record_write(struct mc_master *master, enum record_kind kind,
 				   const uint8_t *key, size_t key_size, struct writer *w,
@@ -36,7 +38,7 @@ enum mc_status record_meta(struct mc_master *master, bool snapshot)
 	put_u8(w, VERSION);
 	put_u64(w, master->cluster);
 	put_u32(w, master->epoch);
-	put_u64(w, master->id_next);
+	put_u64(w, master_ids_reserve(master));
 	put_u64(w, master->id_known);
 	return record_write(master, RECORD_META, NULL, 0, w, snapshot);
 }
@@ -46,10 +48,12 @@ enum mc_status record_node(struct mc_master *master, const struct node *node, bo
 	const struct mc_node *public = &node->public;
 	struct writer *w = &master->record;
 
-	put_u8(w, VERSION);
+	put_u8(w, public->draining ? NODE_VERSION : VERSION);
 	put_u32(w, public->id);
 	put_string(w, public->name, strlen(public->name));
 	put_string(w, public->host, strlen(public->host));
+	if (public->draining)
+		put_u8(w, 1);
 	return record_write(master, RECORD_NODE, public->uuid, sizeof(public->uuid), w, snapshot);
 }
 
@@ -78,6 +82,49 @@ enum mc_status record_entry(struct mc_master *master, const struct entry *entry,
 			    w, snapshot);
 }
 
+enum mc_status record_policy(struct mc_master *master, const struct policy *policy, bool snapshot)
+{
+	struct writer *w = &master->record;
+	uint8_t key[8];
+
+	put_u8(w, VERSION);
+	put_string(w, policy->prefix, policy->prefix_size);
+	put_placement(w, &policy->placement);
+	store_u64(key, policy->key);
+	return record_write(master, RECORD_POLICY, key, sizeof(key), w, snapshot);
+}
+
+enum mc_status record_deed(struct mc_master *master, const struct deed *deed, bool snapshot)
+{
+	struct writer *w = &master->record;
+	uint8_t key[8];
+
+	put_u8(w, VERSION);
+	put_u8(w, (uint8_t)deed->what);
+	put_u64(w, deed->number);
+	put_u64(w, deed->request);
+	put_u32(w, deed->item);
+	put_u64(w, deed->id);
+	put_u64(w, deed->version);
+	put_u64(w, (uint64_t)deed->done_s);
+	store_u64(key, ledger_slot(deed));
+	return record_write(master, RECORD_DEED, key, sizeof(key), w, snapshot);
+}
+
+void record_policy_gone(struct mc_master *master, uint64_t policy_key)
+{
+	uint8_t key[8];
+
+	store_u64(key, policy_key);
+	master->journal->ops->remove(master->journal, RECORD_POLICY, key, sizeof(key));
+}
+
+void record_node_gone(struct mc_master *master, const struct node *node)
+{
+	master->journal->ops->remove(master->journal, RECORD_NODE, node->public.uuid,
+				     sizeof(node->public.uuid));
+}
+
 void record_gone(struct mc_master *master, uint64_t id, bool directory)
 {
 	uint8_t key[8];
@@ -91,8 +138,10 @@ uint64_t record_live_size(const struct mc_master *master)
 {
 	const struct catalog *catalog = &master->catalog;
 
+	uint64_t deeds = master->ledger.last < LEDGER_COUNT ? master->ledger.last : LEDGER_COUNT;
+
 	return (catalog->objects + catalog->directories) * FIXED_SIZE + catalog->names_size +
-	       catalog->xattrs_size;
+	       catalog->xattrs_size + deeds * DEED_SIZE;
 }
 
 static enum mc_status meta_load(struct mc_master *master, struct reader *r)
@@ -112,7 +161,7 @@ static enum mc_status meta_load(struct mc_master *master, struct reader *r)
 }
 
 static enum mc_status node_load(struct mc_master *master, const uint8_t *key, size_t key_size,
-				struct reader *r)
+				uint8_t version, struct reader *r)
 {
 	struct mc_node public = {0};
 
@@ -122,6 +171,8 @@ static enum mc_status node_load(struct mc_master *master, const uint8_t *key, si
 	public.id = get_u32(r);
 	get_text(r, public.name, sizeof(public.name));
 	get_text(r, public.host, sizeof(public.host));
+	if (version >= NODE_VERSION)
+	public.draining = get_u8(r) == 1;
 	if (!reader_done(r))
 		return MC_IO;
 	return nodes_restore(&master->nodes, &public);
@@ -187,11 +238,58 @@ static enum mc_status entry_load(struct mc_master *master, enum record_kind kind
 	return MC_OK;
 }
 
+static enum mc_status deed_load(struct mc_master *master, uint64_t slot, struct reader *r)
+{
+	struct deed deed = {.what = get_u8(r)};
+
+	deed.number = get_u64(r);
+	deed.request = get_u64(r);
+	deed.item = get_u32(r);
+	deed.id = get_u64(r);
+	deed.version = get_u64(r);
+	deed.done_s = (int64_t)get_u64(r);
+	return reader_done(r) && ledger_load(&master->ledger, slot, &deed) ? MC_OK : MC_IO;
+}
+
+/* Its place is told too: by now the id may have another, and then it stays. */
+static enum mc_status left_load(struct mc_master *master, const uint8_t *key, size_t key_size)
+{
+	uint64_t id = load_u64(key);
+	struct catalog_place place = {
+		.parent = load_u64(key + 8),
+		.name = (const char *)key + 16,
+		.name_size = key_size - 16,
+	};
+
+	if (id == 0)
+		id = catalog_loaded_at(&master->catalog, &place);
+	if (id > MC_ROOT_ID && catalog_loaded_there(&master->catalog, id, &place))
+		catalog_unload(&master->catalog, id);
+	return MC_OK;
+}
+
 static enum mc_status gone_load(struct mc_master *master, enum record_kind kind, const uint8_t *key,
 				size_t key_size)
 {
+	struct policy *policy;
+	struct node *node;
+
+	if (kind == RECORD_POLICY && key_size == 8) {
+		policy = policies_find_key(&master->policies, load_u64(key));
+		if (policy)
+			policies_remove(&master->policies, policy);
+		return MC_OK;
+	}
+	if (kind == RECORD_NODE && key_size == sizeof(node->public.uuid)) {
+		node = nodes_find(&master->nodes, key);
+		if (node)
+			nodes_forget(node);
+		return MC_OK;
+	}
 	if (kind != RECORD_DIRECTORY && kind != RECORD_OBJECT)
 		return MC_IO;
+	if (key_size >= 16)
+		return left_load(master, key, key_size);
 	if (key_size != 8 || load_u64(key) == MC_ROOT_ID)
 		return MC_IO;
 	catalog_unload(&master->catalog, load_u64(key));
@@ -207,13 +305,18 @@ enum mc_status record_load(void *context, enum record_kind kind, const uint8_t *
 	if (!value)
 		return gone_load(master, kind, key, key_size);
 	reader_init(&r, value, value_size);
-	if (get_u8(&r) != VERSION)
+	uint8_t version = get_u8(&r);
+	if (version != VERSION && !(kind == RECORD_NODE && version == NODE_VERSION))
 		return MC_IO;
 	switch (kind) {
 	case RECORD_META:
 		return key_size == 0 ? meta_load(master, &r) : MC_IO;
 	case RECORD_NODE:
-		return node_load(master, key, key_size, &r);
+		return node_load(master, key, key_size, version, &r);
+	case RECORD_POLICY:
+		return key_size == 8 ? policy_load(master, load_u64(key), &r) : MC_IO;
+	case RECORD_DEED:
+		return key_size == 8 ? deed_load(master, load_u64(key), &r) : MC_IO;
 	case RECORD_DIRECTORY:
 	case RECORD_OBJECT:
 		return entry_load(master, kind, key, key_size, &r);

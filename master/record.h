@@ -5,25 +5,30 @@
  *
  *   meta        version u8 (1), cluster u64, epoch u32, id_next u64, id_known u64
  *   node        version u8 (1), id u32, name string, host string
+ *               draining: version u8 (2), the same, draining u8 (1)
  *   directory   version u8 (1), parent u64, sequence u64, name string, attr, xattrs
  *   object      as directory, then raised u32, count u8, count x replica u16
+ *   policy      version u8 (1), prefix string, placement
+ *   deed        version u8 (1), what u8 (enum deed_what), number u64, request u64,
+ *               item u32, id u64, version u64, done_s i64
  *   xattrs      count u16, count x {name string, value string}
  *   replica     bits 0-11 node id - 1, bit 12 kind (the rest is 0)
  *
  * The root is a directory without a name; its parent is 0.
  *
  * Validity
- *   W1  the version is 1, and the value holds exactly what its kind says
+ *   W1  the version is as above, and the value holds exactly what its kind says
  *   W2  an object's or directory's key is 8 bytes and equals attr.id; a node's
- *       is 16 bytes, meta's is empty
+ *       is 16 bytes, meta's is empty; a policy's is 8 bytes, the FNV-1a of its
+ *       prefix; a deed's is 8 bytes, its number modulo LEDGER_COUNT
  *   W3  the mode is a directory's for a directory, a regular file's for an object
  *   W4  a name obeys mc_name_valid(), but the root's is empty
  *   A record that breaks one is damage: the journal is refused.
  *
  * History
- *   1   first
+ *   1   first; later node 2, and the kinds policy and deed
  *
- * Threads   The master's.
+ * Threads   The writer.
  */
 #ifndef MASTER_RECORD_H
 #define MASTER_RECORD_H
@@ -37,6 +42,12 @@ MC_MUST_CHECK enum mc_status record_node(struct mc_master *master, const struct 
 					 bool snapshot);
 MC_MUST_CHECK enum mc_status record_entry(struct mc_master *master, const struct entry *entry,
 					  bool snapshot);
+MC_MUST_CHECK enum mc_status record_policy(struct mc_master *master, const struct policy *policy,
+					   bool snapshot);
+MC_MUST_CHECK enum mc_status record_deed(struct mc_master *master, const struct deed *deed,
+					 bool snapshot);
+void record_policy_gone(struct mc_master *master, uint64_t key);
+void record_node_gone(struct mc_master *master, const struct node *node);
 void record_gone(struct mc_master *master, uint64_t id, bool directory);
 
 /* Take a record into the master's state: the visit of journal load. */

@@ -2,7 +2,9 @@
 
 #include <string.h>
 
+#include "engine/base/failpoint.h"
 #include "engine/base/log.h"
+#include "master/repair.h"
 #include "master/service.h"
 
 static struct node *replica_node(const struct mc_master *master, uint16_t replica)
@@ -62,6 +64,7 @@ static void remove_at(struct mc_master *master, struct entry *entry, int place)
 	uint16_t replica = entry->replicas[place];
 	struct node *node = replica_node(master, replica);
 
+	master_touch(master, entry);
 	node->told -= told_now(master, replica);
 	node->replicas--;
 	memmove(&entry->replicas[place], &entry->replicas[place + 1],
@@ -99,10 +102,10 @@ enum mc_status replicas_add(struct mc_master *master, struct entry *entry, struc
 	}
 	if (!room_make(master, entry))
 		return MC_TOO_BIG;
+	master_touch(master, entry);
 	entry->replicas[entry->replica_count++] = replica;
 	node->replicas++;
 	node->told++;
-	master_touch(master, entry);
 	return MC_OK;
 }
 
@@ -113,7 +116,6 @@ bool replicas_remove(struct mc_master *master, struct entry *entry, const struct
 	if (place < 0)
 		return false;
 	remove_at(master, entry, place);
-	master_touch(master, entry);
 	return true;
 }
 
@@ -127,7 +129,6 @@ void replicas_forget(struct mc_master *master, struct entry *entry)
 {
 	if (!entry_is_directory(entry))
 		replicas_clear(master, entry);
-	master_touch_gone(master, entry->id, entry_is_directory(entry));
 	catalog_remove(&master->catalog, entry);
 }
 
@@ -144,7 +145,6 @@ uint64_t replicas_sweep(struct mc_master *master, struct session *session)
 		if (place < 0 || told_now(master, entry->replicas[place]))
 			continue;
 		remove_at(master, entry, place);
-		master_touch(master, entry);
 		swept++;
 		if (entry->replica_count > 0)
 			continue;
@@ -176,8 +176,12 @@ void replica_read(struct reader *r, struct item *item)
 	item->id = get_u64(r);
 	item->version = get_u64(r);
 	item->kind = get_u8(r);
-	if (item->op > 1 || item->kind > MC_REPLICA_CACHE)
+	if (item->op > MC_REPLICA_REFUSE || item->kind > MC_REPLICA_CACHE)
 		r->failed = true;
+	if (item->op == MC_REPLICA_BAD || item->op == MC_REPLICA_REFUSE) {
+		item->node_id = get_u32(r);
+		item->reason = get_status(r);
+	}
 }
 
 static enum mc_status replica_drop(struct call *call, struct entry *entry, uint64_t version)
@@ -186,8 +190,11 @@ static enum mc_status replica_drop(struct call *call, struct entry *entry, uint6
 	struct session *session = call->session;
 	bool last = false;
 
+	failpoint("drop.received");
 	if (entry->version == version && replicas_remove(master, entry, session->node)) {
 		last = entry->replica_count == 0;
+		if (!last)
+			repair_dropped(master, entry, session->node);
 		if (last) {
 			master_session_invalidate(master, session, MC_INVALIDATE_NAME,
 						  entry->parent->entry->id, entry->id, entry->name,
@@ -207,15 +214,31 @@ enum mc_status replica_apply(struct call *call, const struct item *item)
 
 	if (!node)
 		return MC_PERMISSION;
+	if (item->op == MC_REPLICA_REFUSE) {
+		repair_refused(master, item->id, node, item->reason);
+		put_u8(call->w, 0);
+		return MC_OK;
+	}
 	if (!entry)
 		return MC_NOT_FOUND;
 	if (entry_is_directory(entry))
 		return MC_IS_DIRECTORY;
-	if (item->op == 1)
+	if (item->op == MC_REPLICA_DROP)
 		return replica_drop(call, entry, item->version);
 	if (entry->version != item->version)
 		return MC_STALE;
+	if (item->op == MC_REPLICA_BAD) {
+		repair_bad(master, call->session, entry, item->node_id, item->reason);
+		put_u8(call->w, entry->replica_count == 1);
+		return MC_OK;
+	}
 	enum mc_status status = replicas_add(master, entry, node, (enum mc_replica_kind)item->kind);
 	put_u8(call->w, entry->replica_count == 1);
+	failpoint("copy.added");
+	if (status == MC_OK && item->kind == MC_REPLICA_PRIMARY)
+		repair_added(master, entry, node);
+	/* Somebody on a node that drains has read it: the walk takes it away again. */
+	if (node->public.draining)
+		repair_look(master, master->heartbeat_ms);
 	return status;
 }

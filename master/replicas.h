@@ -3,7 +3,7 @@
  *
  * Keeps the replicas of entries and the counts of nodes in step.
  *
- * Threads   The master's.
+ * Threads   The writer.
  */
 #ifndef MASTER_REPLICAS_H
 #define MASTER_REPLICAS_H

@@ -38,7 +38,7 @@ static bool reservation_equal(const void *item, const void *key)
 
 enum mc_status reservations_init(struct reservations *reservations)
 {
-	return table_init(&reservations->table, reservation_hash, 0) ? MC_OK : MC_NO_MEMORY;
+	return table_init(&reservations->table, reservation_hash, 0, NULL) ? MC_OK : MC_NO_MEMORY;
 }
 
 void reservations_fini(struct reservations *reservations)

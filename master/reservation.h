@@ -1,7 +1,7 @@
 /*
  * master/reservation.h -- names that belong to a draft of one session
  *
- * Threads   The master's.
+ * Threads   The writer.
  */
 #ifndef MASTER_RESERVATION_H
 #define MASTER_RESERVATION_H

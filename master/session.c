@@ -3,36 +3,110 @@
 #include <stdlib.h>
 
 #include "engine/base/log.h"
+#include "master/await.h"
 #include "master/grant.h"
+#include "master/held.h"
+#include "master/repair.h"
+#include "master/replicas.h"
 #include "master/state.h"
 
-bool master_session_open(struct mc_master *master, struct connection *connection)
+#define KEEP_SIZE (1u << 16) /* buffers beyond this are given back when empty */
+
+struct session *session_new(struct connection *connection, uint64_t now_ms)
 {
 	struct session *session = calloc(1, sizeof(*session));
 
 	if (!session)
-		return false;
+		return NULL;
 	session->connection = connection;
-	session->heard_ms = master->now_ms;
+	session->heard_ms = now_ms;
+	writer_init(&session->out);
 	writer_init(&session->invalidations);
 	writer_init(&session->drops);
+	writer_init(&session->kinds);
+	return session;
+}
+
+void master_session_open(struct mc_master *master, struct session *session)
+{
 	session->next = master->sessions;
 	if (session->next)
 		session->next->previous = session;
 	master->sessions = session;
-	connection->user = session;
-	return true;
+}
+
+static uint64_t heard_ms(const struct session *session)
+{
+	return __atomic_load_n(&session->heard_ms, __ATOMIC_RELAXED);
+}
+
+void master_session_wrote(struct mc_master *master, struct session *session)
+{
+	if (session->ready)
+		return;
+	session->ready = true;
+	session->ready_next = master->ready;
+	master->ready = session;
+}
+
+void master_session_end(struct mc_master *master, struct session *session)
+{
+	session->ending = true;
+	master_session_wrote(master, session);
+}
+
+static void out_send(struct session *session, bool drop)
+{
+	struct writer *out = &session->out;
+
+	if (out->failed)
+		log_error("out of memory for answers, closed the connection peer=%s",
+			  session->connection->peer);
+	bool whole = !drop && !out->failed;
+	if (whole)
+		connection_send(session->connection, out->data, out->size);
+	if (!whole || session->ending)
+		connection_end(session->connection);
+	if (out->capacity > KEEP_SIZE) {
+		writer_fini(out);
+		writer_init(out);
+	} else {
+		writer_reset(out);
+	}
+}
+
+void master_session_send(struct mc_master *master, bool drop)
+{
+	while (master->ready) {
+		struct session *session = master->ready;
+		master->ready = session->ready_next;
+		session->ready = false;
+		out_send(session, drop);
+	}
+}
+
+static void unready(struct mc_master *master, const struct session *session)
+{
+	struct session **at = &master->ready;
+
+	while (session->ready && *at != session)
+		at = &(*at)->ready_next;
+	if (session->ready)
+		*at = session->ready_next;
 }
 
 void master_session_close(struct mc_master *master, struct session *session)
 {
 	grant_end_all(master, session);
 	grant_unpark(master, session);
+	await_forget(master, session);
 	while (session->reservations)
 		reservations_end(&master->reservations, session->reservations);
-	if (session->node)
+	if (session->node) {
+		repair_left(master, session->node);
 		nodes_leave(&master->nodes, session->node,
-			    session->silent ? session->heard_ms : master->now_ms);
+			    session->silent ? heard_ms(session) : master->now_ms);
+	}
 	if (session->id) {
 		master->session_count--;
 		log_info("session ended session=%u peer=%s node=%u", session->id,
@@ -44,37 +118,48 @@ void master_session_close(struct mc_master *master, struct session *session)
 		session->previous->next = session->next;
 	else
 		master->sessions = session->next;
-	session->connection->user = NULL;
+	unready(master, session);
+	held_forget(master, session);
+	connection_free(session->connection);
+	writer_fini(&session->out);
 	writer_fini(&session->invalidations);
 	writer_fini(&session->drops);
+	writer_fini(&session->kinds);
 	free(session);
 }
 
 void master_session_expire(struct mc_master *master)
 {
 	for (struct session *s = master->sessions; s; s = s->next) {
-		if (s->silent || master->now_ms - s->heard_ms < master->ttl_ms)
+		uint64_t heard = heard_ms(s);
+		/* Heard after this turn began, or not listened to because the writer is behind. */
+		if (s->silent || heard >= master->now_ms ||
+		    __atomic_load_n(&s->waiting, __ATOMIC_RELAXED))
+			continue;
+		if (master->now_ms - heard < master->ttl_ms)
 			continue;
 		if (s->id)
 			log_warn("heard nothing, ended the session session=%u peer=%s ms=%lu",
 				 s->id, s->connection->peer,
-				 (unsigned long)(master->now_ms - s->heard_ms));
+				 (unsigned long)(master->now_ms - heard));
 		s->silent = true;
-		connection_end(s->connection);
+		master_session_end(master, s);
 	}
 }
 
 void master_session_push(struct mc_master *master, struct session *session, enum mc_verb verb,
 			 const void *body, size_t size)
 {
-	struct writer *out = &session->connection->out;
+	struct writer *out = &session->out;
 	struct frame frame = {
 		.kind = MC_FRAME_PUSH, .verb = (uint16_t)verb, .epoch = master->epoch};
 	size_t begin = frame_begin(out);
 
 	put_bytes(out, body, size);
 	frame_finish(out, begin, &frame);
-	connection_wrote(session->connection);
+	if (session->held > 0 && !out->failed)
+		held_add(master, session, begin);
+	master_session_wrote(master, session);
 }
 
 static void invalidations_flush(struct mc_master *master, struct session *session)
@@ -83,7 +168,7 @@ static void invalidations_flush(struct mc_master *master, struct session *sessio
 		return;
 	patch_u16(&session->invalidations, 0, session->invalidation_count);
 	if (session->invalidations.failed)
-		connection_end(session->connection);
+		master_session_end(master, session);
 	else
 		master_session_push(master, session, MC_VERB_INVALIDATE,
 				    session->invalidations.data, session->invalidations.size);
@@ -97,7 +182,7 @@ static void drops_flush(struct mc_master *master, struct session *session)
 		return;
 	patch_u16(&session->drops, 0, session->drop_count);
 	if (session->drops.failed)
-		connection_end(session->connection);
+		master_session_end(master, session);
 	else
 		master_session_push(master, session, MC_VERB_DROP, session->drops.data,
 				    session->drops.size);
@@ -105,23 +190,36 @@ static void drops_flush(struct mc_master *master, struct session *session)
 	writer_reset(&session->drops);
 }
 
+static void invalidation_add(struct mc_master *master, struct session *session,
+			     enum mc_invalidate what, uint64_t parent, uint64_t id,
+			     const char *name, size_t name_size)
+{
+	struct writer *w = &session->invalidations;
+
+	if (session->invalidation_count == UINT16_MAX)
+		invalidations_flush(master, session);
+	if (session->invalidation_count++ == 0)
+		put_u16(w, 0);
+	put_u8(w, (uint8_t)what);
+	put_u64(w, parent);
+	put_u64(w, id);
+	put_string(w, name, name_size);
+	master->counters.invalidations++;
+}
+
+void master_session_unname(struct mc_master *master, struct session *session, uint64_t parent,
+			   uint64_t id, const char *name, size_t name_size)
+{
+	invalidation_add(master, session, MC_INVALIDATE_NAME, parent, id, name, name_size);
+}
+
 void master_session_invalidate(struct mc_master *master, const struct session *except,
 			       enum mc_invalidate what, uint64_t parent, uint64_t id,
 			       const char *name, size_t name_size)
 {
 	for (struct session *s = master->sessions; s; s = s->next) {
-		if (s == except || !s->id)
-			continue;
-		struct writer *w = &s->invalidations;
-		if (s->invalidation_count == UINT16_MAX)
-			invalidations_flush(master, s);
-		if (s->invalidation_count++ == 0)
-			put_u16(w, 0);
-		put_u8(w, (uint8_t)what);
-		put_u64(w, parent);
-		put_u64(w, id);
-		put_string(w, name, name_size);
-		master->counters.invalidations++;
+		if (s != except && s->id)
+			invalidation_add(master, s, what, parent, id, name, name_size);
 	}
 }
 
@@ -143,6 +241,74 @@ static void node_drop(struct mc_master *master, const struct session *except,
 	}
 }
 
+void master_session_drop_node(struct mc_master *master, const struct node *node,
+			      const struct entry *entry)
+{
+	node_drop(master, NULL, node, entry);
+}
+
+/* A session over which the node can be told; NULL: it has none. */
+static struct session *session_of(const struct mc_master *master, const struct node *node)
+{
+	struct session *session = master->sessions;
+
+	while (session && (session->node != node || session->silent))
+		session = session->next;
+	return session;
+}
+
+static void kinds_flush(struct mc_master *master, struct session *session)
+{
+	if (session->kind_count == 0)
+		return;
+	patch_u16(&session->kinds, 0, session->kind_count);
+	if (session->kinds.failed)
+		master_session_end(master, session);
+	else
+		master_session_push(master, session, MC_VERB_KIND, session->kinds.data,
+				    session->kinds.size);
+	session->kind_count = 0;
+	writer_reset(&session->kinds);
+}
+
+void master_session_kind(struct mc_master *master, const struct node *node,
+			 const struct entry *entry, enum mc_replica_kind kind)
+{
+	struct session *session = session_of(master, node);
+
+	if (!session)
+		return;
+	if (session->kind_count == UINT16_MAX)
+		kinds_flush(master, session);
+	if (session->kind_count++ == 0)
+		put_u16(&session->kinds, 0);
+	put_u64(&session->kinds, entry->id);
+	put_u64(&session->kinds, entry->version);
+	put_u8(&session->kinds, (uint8_t)kind);
+}
+
+void master_session_replicate(struct mc_master *master, const struct node *node,
+			      const struct entry *entry)
+{
+	struct session *session = session_of(master, node);
+	char path[MC_PATH_MAX + 1];
+	size_t size = entry_path_size(entry);
+	struct mc_entry out;
+	struct writer w;
+
+	if (!session || size > MC_PATH_MAX)
+		return;
+	entry_path(entry, path);
+	replicas_entry(master, entry, &out);
+	writer_init(&w);
+	put_u8(&w, MC_REPLICA_PRIMARY);
+	put_string(&w, path, size);
+	put_entry(&w, &out);
+	if (!w.failed)
+		master_session_push(master, session, MC_VERB_REPLICATE, w.data, w.size);
+	writer_fini(&w);
+}
+
 void master_session_drop(struct mc_master *master, const struct session *except,
 			 const struct entry *entry)
 {
@@ -158,5 +324,6 @@ void master_session_flush(struct mc_master *master)
 	for (struct session *s = master->sessions; s; s = s->next) {
 		invalidations_flush(master, s);
 		drops_flush(master, s);
+		kinds_flush(master, s);
 	}
 }

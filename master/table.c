@@ -3,77 +3,122 @@
 #include <stdlib.h>
 
 #include "engine/base/log.h"
+#include "master/grace.h"
 
 #define SLOTS_MIN  16u
 #define MOVE_COUNT 16u /* slots moved by one call */
 #define IN_NEW	   ((size_t)1 << 63)
 
-bool table_init(struct table *table, uint64_t (*hash)(const struct table *table, const void *item),
-		uint64_t seed)
+/* The writer is the only one to store, so it may load as it likes. */
+static uint64_t slot_load(const uint64_t *slot)
 {
-	*table = (struct table){.hash = hash, .seed = seed, .mask = SLOTS_MIN - 1};
-	table->slots = calloc(SLOTS_MIN, sizeof(*table->slots));
+	return __atomic_load_n(slot, __ATOMIC_RELAXED);
+}
+
+static void slot_store(uint64_t *slot, uint64_t value)
+{
+	__atomic_store_n(slot, value, __ATOMIC_RELEASE);
+}
+
+static struct slots *slots_new(size_t count)
+{
+	struct slots *slots = calloc(1, sizeof(*slots) + count * sizeof(slots->slot[0]));
+
+	if (slots)
+		slots->mask = count - 1;
+	return slots;
+}
+
+static void slots_retire(struct table *table, struct slots *slots)
+{
+	if (table->grace)
+		grace_free(table->grace, slots);
+	else
+		free(slots);
+}
+
+bool table_init(struct table *table, uint64_t (*hash)(const struct table *table, const void *item),
+		uint64_t seed, struct grace *grace)
+{
+	*table = (struct table){.hash = hash, .seed = seed, .grace = grace};
+	table->slots = slots_new(SLOTS_MIN);
 	return table->slots != NULL;
 }
 
 void table_fini(struct table *table)
 {
+	if (table->slots)
+		free(table->slots->from);
 	free(table->slots);
-	free(table->old);
 	*table = (struct table){0};
 }
 
-static void slot_fill(struct table *table, uint64_t hash, uint64_t slot)
+static void slot_fill(struct table *table, uint64_t hash, uint64_t value)
 {
-	size_t i = hash & table->mask;
+	struct slots *slots = table->slots;
+	size_t i = hash & slots->mask;
 
-	while (table->slots[i] > TABLE_REMOVED)
-		i = (i + 1) & table->mask;
-	if (table->slots[i] == TABLE_EMPTY)
+	while (slot_load(&slots->slot[i]) > TABLE_REMOVED)
+		i = (i + 1) & slots->mask;
+	if (slot_load(&slots->slot[i]) == TABLE_EMPTY)
 		table->filled++;
-	table->slots[i] = slot;
+	slot_store(&slots->slot[i], value);
 }
 
 static void move_some(struct table *table, size_t count)
 {
-	while (table->old && count--) {
-		uint64_t slot = table->old[table->old_moved];
-		if (slot > TABLE_REMOVED) {
-			table->old[table->old_moved] = TABLE_REMOVED;
-			slot_fill(table, table->hash(table, TABLE_ITEM(slot)), slot);
+	struct slots *from = table->slots->from;
+
+	while (from && count--) {
+		uint64_t *slot = &from->slot[table->moved];
+		uint64_t value = slot_load(slot);
+		if (value > TABLE_REMOVED) {
+			slot_fill(table, table->hash(table, TABLE_ITEM(value)), value);
+			slot_store(slot, TABLE_REMOVED);
 		}
-		if (table->old_moved++ == table->old_mask) {
-			free(table->old);
-			table->old = NULL;
+		if (table->moved++ == from->mask) {
+			__atomic_store_n(&table->slots->from, NULL, __ATOMIC_RELEASE);
+			slots_retire(table, from);
+			return;
 		}
 	}
 }
 
-static bool grow(struct table *table)
+static bool grow_to(struct table *table, size_t size)
 {
-	size_t size = table->mask + 1;
-
-	/* Many removed ones: the same size cleans up. */
-	if (table->count > size / 2)
-		size *= 2;
 	move_some(table, SIZE_MAX);
-	uint64_t *slots = calloc(size, sizeof(*slots));
+	struct slots *slots = slots_new(size);
 	if (!slots)
 		return false;
-	table->old = table->slots;
-	table->old_mask = table->mask;
-	table->old_moved = 0;
-	table->slots = slots;
-	table->mask = size - 1;
+	slots->from = table->slots;
+	table->moved = 0;
 	table->filled = 0;
 	table->growths++;
+	__atomic_store_n(&table->slots, slots, __ATOMIC_RELEASE);
 	return true;
+}
+
+static bool grow(struct table *table)
+{
+	size_t size = table->slots->mask + 1;
+
+	/* Many removed ones: the same size cleans up. */
+	return grow_to(table, table->count > size / 2 ? size * 2 : size);
+}
+
+bool table_expect(struct table *table, size_t count)
+{
+	size_t size = table->slots->mask + 1;
+
+	while (size / 4 * 3 <= table->count + count)
+		size *= 2;
+	return size == table->slots->mask + 1 || grow_to(table, size);
 }
 
 bool table_reserve(struct table *table)
 {
 	move_some(table, MOVE_COUNT);
-	return table->filled < (table->mask + 1) / 4 * 3 || grow(table);
+	return table->filled < (table->slots->mask + 1) / 4 * 3 || grow(table);
 }
 
 bool table_insert(struct table *table, uint64_t hash, void *item)
@@ -86,50 +131,55 @@ bool table_insert(struct table *table, uint64_t hash, void *item)
 	return true;
 }
 
-static uint64_t *slot_of(uint64_t *slots, size_t mask, uint64_t hash, const void *item)
+static uint64_t *slot_of(struct slots *slots, uint64_t hash, const void *item)
 {
-	for (size_t i = hash & mask; slots[i] != TABLE_EMPTY; i = (i + 1) & mask) {
-		if (slots[i] != TABLE_REMOVED && TABLE_ITEM(slots[i]) == item)
-			return &slots[i];
+	for (size_t i = hash & slots->mask;; i = (i + 1) & slots->mask) {
+		uint64_t value = slot_load(&slots->slot[i]);
+		if (value == TABLE_EMPTY)
+			return NULL;
+		if (value != TABLE_REMOVED && TABLE_ITEM(value) == item)
+			return &slots->slot[i];
 	}
-	return NULL;
 }
 
-static uint64_t *slot_find(struct table *table, uint64_t hash, const void *item)
+static uint64_t *slot_find(const struct table *table, uint64_t hash, const void *item)
 {
-	uint64_t *slot = slot_of(table->slots, table->mask, hash, item);
+	uint64_t *slot = slot_of(table->slots, hash, item);
 
-	if (!slot && table->old)
-		slot = slot_of(table->old, table->old_mask, hash, item);
+	if (!slot && table->slots->from)
+		slot = slot_of(table->slots->from, hash, item);
 	MUST(slot != NULL);
 	return slot;
 }
 
 void table_remove(struct table *table, uint64_t hash, const void *item)
 {
-	*slot_find(table, hash, item) = TABLE_REMOVED;
+	slot_store(slot_find(table, hash, item), TABLE_REMOVED);
 	table->count--;
 }
 
 void table_replace(struct table *table, uint64_t hash, const void *item, void *with)
 {
-	*slot_find(table, hash, item) = TABLE_TAG(hash) | (uintptr_t)with;
+	slot_store(slot_find(table, hash, item), TABLE_TAG(hash) | (uintptr_t)with);
 }
 
 void *table_next(const struct table *table, size_t *position)
 {
+	const struct slots *now = table->slots;
+	const struct slots *from = now->from;
+
 	/* The old array first: what moves meanwhile is met again, never missed. */
-	while (table->old && *position <= table->old_mask) {
-		uint64_t slot = table->old[(*position)++];
-		if (slot > TABLE_REMOVED)
-			return TABLE_ITEM(slot);
+	while (from && *position <= from->mask) {
+		uint64_t value = slot_load(&from->slot[(*position)++]);
+		if (value > TABLE_REMOVED)
+			return TABLE_ITEM(value);
 	}
 	if (!(*position & IN_NEW))
 		*position = IN_NEW;
-	while ((*position & ~IN_NEW) <= table->mask) {
-		uint64_t slot = table->slots[(*position)++ & ~IN_NEW];
-		if (slot > TABLE_REMOVED)
-			return TABLE_ITEM(slot);
+	while ((*position & ~IN_NEW) <= now->mask) {
+		uint64_t value = slot_load(&now->slot[(*position)++ & ~IN_NEW]);
+		if (value > TABLE_REMOVED)
+			return TABLE_ITEM(value);
 	}
 	return NULL;
 }

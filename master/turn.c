@@ -3,11 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/clock.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/failpoint.h"
 #include "engine/base/log.h"
+#include "master/admin.h"
 #include "master/grant.h"
+#include "master/held.h"
+#include "master/inbox.h"
 #include "master/journal.h"
+#include "master/lead.h"
 #include "master/record.h"
+#include "master/repair.h"
 #include "master/replicas.h"
 #include "master/service.h"
 
@@ -15,41 +21,30 @@
 #define SNAPSHOT_COUNT 4096u /* records of a snapshot written in one turn */
 #define RETRY_MS       1000u /* between tries to write a journal that fails */
 #define ID_COUNT       (1u << 20)
+#define ID_AHEAD       64u	  /* so many times ID_COUNT are reserved ahead */
+#define TICK_MS	       50u	  /* between turns of the writer when nothing comes */
+#define SOON_MS	       1u	  /* the same while a snapshot is written, or a walk goes on */
+#define HERE_SIZE_MAX  4096u	  /* bytes of requests that a loop handles itself */
+#define WAITING_MAX    (1u << 20) /* bytes of a session that wait before it is paused */
+
+uint64_t master_now_ms(const struct mc_master *master)
+{
+	return master->clock.monotonic_ns(master->clock.context) / 1000000;
+}
 
 void master_clock(struct mc_master *master)
 {
 	if (master->turning)
 		return;
 	master->turning = true;
-	master->now_ms = clock_ns() / 1000000;
-	master->now = clock_real();
-}
-
-static void touch_add(struct mc_master *master, uint64_t id, bool directory)
-{
-	if (master->touched_count == master->touched_capacity) {
-		size_t capacity = master->touched_capacity ? master->touched_capacity * 2 : 1024;
-		struct touched *touched =
-			realloc(master->touched, capacity * sizeof(*master->touched));
-		/* Without it a change would be forgotten: better to end. */
-		MUST(touched != NULL);
-		master->touched = touched;
-		master->touched_capacity = capacity;
-	}
-	master->touched[master->touched_count++] = (struct touched){id, directory};
+	master->now_ms = master_now_ms(master);
+	master->now = master->clock.real(master->clock.context);
+	master->holding = lead_holds(master);
 }
 
 void master_touch(struct mc_master *master, struct entry *entry)
 {
-	if (entry->touched)
-		return;
-	entry->touched = true;
-	touch_add(master, entry->id, entry_is_directory(entry));
-}
-
-void master_touch_gone(struct mc_master *master, uint64_t id, bool directory)
-{
-	touch_add(master, id, directory);
+	catalog_touch(&master->catalog, entry);
 }
 
 void master_touch_node(struct mc_master *master, const struct node *node)
@@ -60,10 +55,42 @@ void master_touch_node(struct mc_master *master, const struct node *node)
 	master->node_touched = true;
 }
 
+/* Ids are told to a journal that writes behind long before they are handed out. */
+static void ids_moved(struct mc_master *master)
+{
+	if (!master->journal->ops->stored ||
+	    master->id_next + (uint64_t)ID_COUNT * ID_AHEAD / 2 > master->id_reserved)
+		master->meta_touched = true;
+}
+
+uint64_t master_ids_reserve(struct mc_master *master)
+{
+	const struct journal_ops *ops = master->journal->ops;
+
+	if (!ops->stored)
+		return master->id_next;
+	master->id_reserved = master->id_next + (uint64_t)ID_COUNT * ID_AHEAD;
+	master->reserve_group = ops->group(master->journal);
+	return master->id_reserved;
+}
+
+static bool ids_safe(struct mc_master *master)
+{
+	const struct journal_ops *ops = master->journal->ops;
+
+	if (!ops->stored)
+		return true;
+	if (ops->stored(master->journal) >= master->reserve_group)
+		master->id_safe = master->id_reserved;
+	return master->id_next + ID_COUNT <= master->id_safe;
+}
+
 uint64_t master_id(struct mc_master *master)
 {
-	master->meta_touched = true;
-	return master->id_next++;
+	uint64_t id = master->id_next++;
+
+	ids_moved(master);
+	return id;
 }
 
 void master_id_seen(struct mc_master *master, uint64_t id)
@@ -71,7 +98,7 @@ void master_id_seen(struct mc_master *master, uint64_t id)
 	if (id < master->id_next)
 		return;
 	master->id_next = id + 1;
-	master->meta_touched = true;
+	ids_moved(master);
 }
 
 void master_ids(struct mc_master *master, uint64_t *first, uint32_t *count)
@@ -79,11 +106,11 @@ void master_ids(struct mc_master *master, uint64_t *first, uint32_t *count)
 	*first = master->id_next;
 	*count = 0;
 	/* Ids that the journal doesn't know of could be handed out again. */
-	if (master->read_only)
+	if (master->read_only || !ids_safe(master))
 		return;
 	*count = ID_COUNT;
 	master->id_next += ID_COUNT;
-	master->meta_touched = true;
+	ids_moved(master);
 }
 
 static enum mc_status nodes_record(struct mc_master *master)
@@ -91,7 +118,8 @@ static enum mc_status nodes_record(struct mc_master *master)
 	enum mc_status status = MC_OK;
 
 	for (uint32_t i = 0; i < master->nodes.used; i++) {
-		if (!(master->nodes_touched[i / 64] >> (i % 64) & 1))
+		if (!(master->nodes_touched[i / 64] >> (i % 64) & 1) ||
+		    master->nodes.table[i].state == NODE_FREE)
 			continue;
 		if (status == MC_OK)
 			status = record_node(master, &master->nodes.table[i], false);
@@ -101,9 +129,36 @@ static enum mc_status nodes_record(struct mc_master *master)
 	return status;
 }
 
-/* Put the present state of all that was touched. */
+/* What the ledger has of an id, before the change itself. */
+static enum mc_status deeds_record(struct mc_master *master, uint64_t id)
+{
+	const struct deed *deed = ledger_unrecorded(&master->ledger, id, 0);
+	enum mc_status status = MC_OK;
+
+	while (status == MC_OK && deed) {
+		status = record_deed(master, deed, false);
+		deed = ledger_unrecorded(&master->ledger, id, deed->number);
+	}
+	return status;
+}
+
+/* A place was left, and nobody has taken it since. */
+static void left_record(struct mc_master *master, const struct touched *touched, bool moved)
+{
+	const struct left *left = touched->left;
+	const struct entry *parent = catalog_find(&master->catalog, left->parent);
+
+	if (parent &&
+	    catalog_lookup(&master->catalog, parent->directory, left->name, left->name_size))
+		return;
+	master->journal->ops->vacate(master->journal, touched->directory, moved, left->parent,
+				     left->name, left->name_size);
+}
+
+/* Put the present state of all that was touched and has not been put yet. */
 static enum mc_status touched_record(struct mc_master *master)
 {
+	const struct catalog *catalog = &master->catalog;
 	enum mc_status status = MC_OK;
 
 	if (master->meta_touched)
@@ -111,27 +166,57 @@ static enum mc_status touched_record(struct mc_master *master)
 	master->meta_touched = false;
 	if (status == MC_OK && master->node_touched)
 		status = nodes_record(master);
-	for (size_t i = 0; i < master->touched_count && status == MC_OK; i++) {
-		struct entry *entry = catalog_find(&master->catalog, master->touched[i].id);
-		if (!entry) {
-			record_gone(master, master->touched[i].id, master->touched[i].directory);
-		} else if (entry->touched) {
-			entry->touched = false;
+	while (status == MC_OK && master->recorded_count < catalog->touched_count) {
+		struct touched touched = catalog->touched[master->recorded_count];
+		const struct entry *entry = catalog_find(catalog, touched.id);
+		status = deeds_record(master, touched.id);
+		if (status != MC_OK)
+			break;
+		if (touched.left)
+			left_record(master, &touched, entry != NULL);
+		if (entry)
 			status = record_entry(master, entry, false);
-		}
+		else
+			record_gone(master, touched.id, touched.directory);
+		master->recorded_count += status == MC_OK;
 	}
-	master->touched_count = 0;
 	return status;
+}
+
+static void touched_settle(struct mc_master *master)
+{
+	catalog_settle_touched(&master->catalog);
+	ledger_settle(&master->ledger);
+	master->recorded_count = 0;
+}
+
+/* The journal takes everything; whether that gets anywhere is for lead_step() to ask. */
+static bool written_behind(struct mc_master *master)
+{
+	enum mc_status status = touched_record(master);
+
+	if (status == MC_OK)
+		status = master->journal->ops->flush(master->journal);
+	if (status != MC_OK) {
+		log_error("can't record a change reason=\"%s\"", mc_status_text(status));
+		return false;
+	}
+	touched_settle(master);
+	failpoint("journal.queued");
+	return true;
 }
 
 bool turn_journal(struct mc_master *master)
 {
 	const struct journal_ops *ops = master->journal->ops;
-	bool touched = master->touched_count || master->meta_touched || master->node_touched;
+	bool touched =
+		master->catalog.touched_count || master->meta_touched || master->node_touched;
 	bool was_read_only = master->read_only;
 
 	if (!touched && !master->read_only)
 		return true;
+	if (ops->ready)
+		return written_behind(master);
 	if (was_read_only && master->now_ms - master->retried_ms < RETRY_MS)
 		return true;
 	master->retried_ms = master->now_ms;
@@ -142,6 +227,7 @@ bool turn_journal(struct mc_master *master)
 		if (master->read_only)
 			log_warn("the journal can be written again, took changes up again");
 		master->read_only = false;
+		touched_settle(master);
 		return true;
 	}
 	if (!master->read_only)
@@ -182,6 +268,13 @@ static enum mc_status snapshot_begin(struct mc_master *master)
 	for (uint32_t i = 0; i < master->nodes.used && status == MC_OK; i++) {
 		if (master->nodes.table[i].state != NODE_FREE)
 			status = record_node(master, &master->nodes.table[i], true);
+	}
+	if (status == MC_OK)
+		status = policies_record(master);
+	for (uint32_t i = 0; i < LEDGER_COUNT && status == MC_OK; i++) {
+		const struct deed *deed = ledger_at(&master->ledger, i);
+		if (deed)
+			status = record_deed(master, deed, true);
 	}
 	master->snapshotting = true;
 	master->snapshot_position = 0;
@@ -240,36 +333,154 @@ static void silence_check(struct mc_master *master)
 		grant_expire(master);
 	if (nodes_expire(&master->nodes, master->now_ms, master->ttl_ms) == 0)
 		return;
+	repair_look(master, master->repair_delay_ms);
 	for (uint32_t i = 0; i < master->nodes.used; i++) {
 		if (master->nodes.table[i].reset)
 			replicas_reset(master, &master->nodes.table[i]);
 	}
 }
 
-static bool turn(void *context)
+static void letter_handle(struct mc_master *master, const struct letter *letter,
+			  const struct frame *frame)
 {
-	struct mc_master *master = context;
+	struct session *session = letter->session;
 
+	/* Nobody would read the answer. */
+	if (session->ending || connection_ending(session->connection))
+		return;
+	if (!lead_serves(master)) {
+		master_session_end(master, session);
+		return;
+	}
+	service_request(master, session, frame, letter->bytes + MC_FRAME_HEADER_SIZE);
+	if (session->out.size <= SERVER_OUT_SIZE_MAX)
+		return;
+	log_warn("does not read its answers, ended the session session=%u peer=%s", session->id,
+		 session->connection->peer);
+	master_session_end(master, session);
+}
+
+/* Resume a session when the writer has seen all of it; the loop asks too, after it paused. */
+static void waits_no_more(struct session *session)
+{
+	if (__atomic_load_n(&session->waiting, __ATOMIC_SEQ_CST) == 0 &&
+	    __atomic_exchange_n(&session->paused, false, __ATOMIC_SEQ_CST))
+		connection_resume(session->connection);
+}
+
+/* More of the session waits for the writer; it is paused when that is too much. */
+static void waits_more(struct session *session, size_t size)
+{
+	size_t waiting = __atomic_add_fetch(&session->waiting, size, __ATOMIC_SEQ_CST);
+
+	if (waiting <= WAITING_MAX || __atomic_load_n(&session->paused, __ATOMIC_SEQ_CST))
+		return;
+	connection_pause(session->connection);
+	__atomic_store_n(&session->paused, true, __ATOMIC_SEQ_CST);
+	waits_no_more(session);
+}
+
+static void batch_handle(struct mc_master *master, const struct batch *batch)
+{
+	struct letter letter;
+	size_t position = 0;
+
+	while (batch_next(batch, &position, &letter)) {
+		struct frame frame;
+		MUST(frame_decode(letter.bytes, &frame) == MC_OK);
+		letter_handle(master, &letter, &frame);
+		if (__atomic_sub_fetch(&letter.session->waiting,
+				       MC_FRAME_HEADER_SIZE + (size_t)frame.size,
+				       __ATOMIC_SEQ_CST) == 0)
+			waits_no_more(letter.session);
+	}
+}
+
+/* Handle all that waits, in an order in which each session begins first and ends last. */
+static void inbox_handle(struct mc_master *master)
+{
+	struct delivery delivery = inbox_take(&master->inbox);
+
+	while (delivery.opened) {
+		struct session *session = delivery.opened;
+		delivery.opened = session->opened_next;
+		master_session_open(master, session);
+	}
+	while (delivery.batches) {
+		struct batch *batch = delivery.batches;
+		delivery.batches = batch->next;
+		batch_handle(master, batch);
+		batch_free(batch);
+	}
+	while (delivery.closed) {
+		struct session *session = delivery.closed;
+		delivery.closed = session->closed_next;
+		master_session_close(master, session);
+	}
+}
+
+void turn_run(struct mc_master *master, struct batch *batch)
+{
 	master_clock(master);
-	silence_check(master);
+	bool serves = lead_step(master, batch != NULL);
+	if (batch)
+		batch_handle(master, batch);
+	else
+		inbox_handle(master);
+	if (!serves) {
+		master_session_send(master, false);
+		if (!batch)
+			admin_turn(master->admin);
+		master->turning = false;
+		return;
+	}
+	if (!batch)
+		silence_check(master);
 	grant_resume(master);
-	master_session_flush(master);
+	/* Before any of them is told to pull from another. */
 	if (master->nodes.changed || master->nodes_untold)
 		nodes_push(master);
+	if (!master->read_only)
+		repair_turn(master, !batch);
+	master_session_flush(master);
 	bool good = turn_journal(master);
-	if (good)
-		snapshot_step(master);
-	master->journal->ops->tick(master->journal, master->now_ms);
+	held_release(master);
+	master_session_send(master, !good);
+	grace_collect(&master->catalog.grace);
+	if (!batch) {
+		if (good)
+			snapshot_step(master);
+		master->journal->ops->tick(master->journal, master->now_ms);
+		admin_turn(master->admin);
+	}
 	master->turning = false;
-	return good;
+}
+
+void *turn_thread(void *context)
+{
+	struct mc_master *master = context;
+	bool soon = true; /* a journal may have to be followed */
+
+	while (inbox_wait(&master->inbox, soon ? SOON_MS : TICK_MS)) {
+		WITH_LOCK(&master->writing);
+		turn_run(master, NULL);
+		soon = master->snapshotting || repair_walks(master->repair);
+	}
+	return NULL;
 }
 
 static bool opened(void *context, struct connection *connection)
 {
 	struct mc_master *master = context;
+	struct session *session = NULL;
 
-	master_clock(master);
-	return master_session_open(master, connection);
+	if (lead_serves(master))
+		session = session_new(connection, master_now_ms(master));
+	if (!session)
+		return false;
+	connection->user = session;
+	inbox_opened(&master->inbox, session);
+	return true;
 }
 
 static void request(void *context, struct connection *connection, const struct frame *frame,
@@ -277,23 +488,67 @@ static void request(void *context, struct connection *connection, const struct f
 {
 	struct mc_master *master = context;
 	struct session *session = connection->user;
+	struct batch **batch = &master->loops[connection->loop_number].batch;
+	uint64_t now_ms = master_now_ms(master);
 
-	master_clock(master);
-	session->heard_ms = master->now_ms;
+	__atomic_store_n(&session->heard_ms, now_ms, __ATOMIC_RELAXED);
 	if (frame->verb < MC_VERB_LIMIT)
-		master->counters.rpc[frame->verb]++;
-	service_request(master, session, frame, body);
+		counter_add(&master->counters.rpc[frame->verb], 1);
+	if (service_read(master, session, now_ms, frame, body))
+		return;
+	if (!batch_add(batch, session, frame, body)) {
+		log_error("out of memory for requests, closed the connection peer=%s",
+			  connection->peer);
+		connection_end(connection);
+		return;
+	}
+	waits_more(session, MC_FRAME_HEADER_SIZE + (size_t)frame->size);
+	(*batch)->slow |= frame->verb < MC_VERB_LIMIT && service_rows[frame->verb].slow;
+}
+
+/* Be the writer for a few small requests.  False: the batch is for the inbox. */
+static bool handle_here(struct mc_master *master, struct batch *batch)
+{
+	if (master->flush_waits || batch->slow || batch->letters.size > HERE_SIZE_MAX)
+		return false;
+	if (inbox_waiting(&master->inbox) || pthread_mutex_trylock(&master->writing) != 0)
+		return false;
+	/* Now nobody takes anything out: what is in it came before. */
+	bool first = !inbox_waiting(&master->inbox);
+	if (first)
+		turn_run(master, batch);
+	pthread_mutex_unlock(&master->writing);
+	return first;
+}
+
+static void loop_turn(void *context, unsigned loop_number)
+{
+	struct mc_master *master = context;
+	struct batch **batch = &master->loops[loop_number].batch;
+
+	if (!*batch || (*batch)->letters.size == 0)
+		return;
+	if (handle_here(master, *batch)) {
+		writer_reset(&(*batch)->letters);
+		return;
+	}
+	inbox_put(&master->inbox, *batch);
+	*batch = NULL;
 }
 
 static void closed(void *context, struct connection *connection)
 {
-	if (connection->user)
-		master_session_close(context, connection->user);
+	struct mc_master *master = context;
+
+	if (master->stopped)
+		master_session_close(master, connection->user);
+	else
+		inbox_closed(&master->inbox, connection->user);
 }
 
 const struct server_ops turn_server_ops = {
 	.opened = opened,
 	.request = request,
-	.turn = turn,
+	.turn = loop_turn,
 	.closed = closed,
 };

@@ -25,7 +25,7 @@ struct entry *walk_visible(const struct mc_master *master, const struct director
 	return entry && replicas_show(master, entry) ? entry : NULL;
 }
 
-static size_t component_size(const char *path, size_t size)
+size_t walk_component(const char *path, size_t size)
 {
 	const char *slash = memchr(path, '/', size);
 
@@ -37,7 +37,7 @@ bool walk_path_valid(const char *path, size_t size)
 	if (size == 0 || size > MC_PATH_MAX)
 		return false;
 	while (true) {
-		size_t length = component_size(path, size);
+		size_t length = walk_component(path, size);
 		if (!mc_name_valid(path, length))
 			return false;
 		if (length == size)
@@ -55,7 +55,7 @@ enum mc_status walk_path(const struct mc_master *master, struct directory *from,
 		return MC_INVALID;
 	while (true) {
 		walk->name = path;
-		walk->name_size = component_size(path, size);
+		walk->name_size = walk_component(path, size);
 		walk->rest_size = size - walk->name_size - (walk->name_size < size);
 		walk->rest = path + size - walk->rest_size;
 		walk->entry = catalog_lookup(&master->catalog, walk->directory, walk->name,

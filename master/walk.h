@@ -1,7 +1,7 @@
 /*
  * master/walk.h -- from ids and paths to entries
  *
- * Threads   The master's.
+ * Threads   The writer.
  */
 #ifndef MASTER_WALK_H
 #define MASTER_WALK_H
@@ -36,6 +36,9 @@ struct walk {
  */
 MC_MUST_CHECK enum mc_status walk_path(const struct mc_master *master, struct directory *from,
 				       const char *path, size_t size, struct walk *walk);
+
+/* The bytes of the first component of a path. */
+size_t walk_component(const char *path, size_t size);
 
 /* A path has 1 to MC_PATH_MAX bytes and its components are names. */
 bool walk_path_valid(const char *path, size_t size);

@@ -48,7 +48,6 @@ static enum mc_status block_replace(struct xattrs **xattrs, const struct writer 
 		block->count = count;
 		memcpy(block->bytes, w->data, w->size);
 	}
-	free(*xattrs);
 	*xattrs = block;
 	return MC_OK;
 }

@@ -2,9 +2,11 @@
  * master/xattrs.h -- the user's extended attributes of one entry
  *
  * One block of memory: count x {name string, value string} as on the wire.
- * Few objects have any, so a change copies the block.
+ * Few objects have any, so a change makes a new block; the one before stays as it
+ * is, for readers that may be looking at it.
  *
- * Ownership   The block belongs to its entry; free() ends it.
+ * Ownership   The block belongs to its entry.  The one that was replaced is the
+ *             caller's, for grace_free().
  * Threads     One at a time.
  */
 #ifndef MASTER_XATTRS_H

@@ -8,8 +8,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 top=$PWD
 
-all_stages=(setup lint build unit mount integration clang asan tsan)
-quick_stages=(setup lint build unit mount integration)
+all_stages=(setup lint build unit mount integration faults failpoints vm clang asan tsan fuzz)
+extra_stages=(soak)
+quick_stages=(setup lint build unit mount integration faults)
 
 usage() {
     cat <<END
@@ -33,9 +34,15 @@ build        gcc, warnings are errors
 unit         unit and conformance tests of the gcc build
 mount        the mount suite on real kernel mounts
 integration  several processes together
+faults       random faults under load, and a judge of what clients saw
+failpoints   processes killed and stopped at each step of their work, in a build for that
+soak         faults for half an hour, also of masters over etcd, and other processes hit
+             at each step; only when named
+vm           guests with a kernel that has RDMA and NVMe-oF (qemu)
 clang        a clang build, warnings are errors
 asan         AddressSanitizer and UBSan: unit, conformance, one mount variant
 tsan         ThreadSanitizer: unit and conformance
+fuzz         each fuzzer of tests/fuzz for 10 seconds, from seeds that it makes
 END
 }
 
@@ -70,7 +77,7 @@ stages=("${all_stages[@]}")
 [ $quick = yes ] && stages=("${quick_stages[@]}")
 [ ${#only[@]} -gt 0 ] && stages=("${only[@]}")
 for stage in "${stages[@]}"; do
-    [[ " ${all_stages[*]} " == *" $stage "* ]] || {
+    [[ " ${all_stages[*]} ${extra_stages[*]} " == *" $stage "* ]] || {
         echo "run: no such stage: $stage (there are: ${all_stages[*]})" >&2
         exit 2
     }
@@ -163,11 +170,29 @@ configure() { # BUILD-DIR [CMAKE-ARGUMENT...]
     cmake -S . -B "$folder" -G Ninja -DMOONCAKE_WERROR=ON "$@"
 }
 
+build_fuzzers() { # BUILD-DIR
+    configure "$1" -DCMAKE_C_COMPILER=clang -DMOONCAKE_FUZZ=ON \
+        -DMOONCAKE_SANITIZE=address,undefined && ninja -C "$1" -j "$jobs" --quiet fuzzers
+}
+
+# What makes it fail is in build/log; give it the file to see it again.
+fuzz() { # PROGRAM
+    local seeds=$TMPDIR/seeds-${1##*/}
+    mkdir -p "$seeds"
+    FUZZ_SEEDS=$seeds "$1" -runs=0 && "$1" -max_total_time=10 -max_len=4096 -timeout=10 \
+        -artifact_prefix="build/log/${1##*/}-" "$seeds"
+}
+
 build() { # BUILD-DIR [CMAKE-ARGUMENT...]
     configure "$@" && ninja -C "$1" -j "$jobs" --quiet
 }
 
-export -f make_python configure build
+build_failpoints() {
+    configure build-failpoints -DMOONCAKE_FAILPOINTS=ON &&
+        ninja -C build-failpoints -j "$jobs" --quiet mooncakefs mooncake-master mooncake-cli
+}
+
+export -f make_python configure build build_fuzzers build_failpoints fuzz
 
 stage_build() {
     try compile 1800 build build
@@ -178,7 +203,7 @@ ctest_suite() { # BUILD-DIR NAME [WRAPPER...]
     local log
     log=$(log_of "$2")
     if [ ! -e "$1/CTestTestfile.cmake" ]; then
-        note "FAILED: no tests were built in $1"
+        fail "no tests were built in $1"
         count 0 1 0
         return
     fi
@@ -208,8 +233,9 @@ suite() { # NAME SECONDS SCRIPT [ARGUMENT...]
     local status=$?
     last=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
     show_reports
+    grep -aE -A 12 '(^|\] )FAIL ' "$log" | head -n 60 | recall
     if [ -z "$last" ]; then
-        note "FAILED: $3 ended with status $status and without its closing line, see $log"
+        fail "$3 ended with status $status and without its closing line, see $log:"
         tail -n 20 "$log"
         count 0 1 0
         return
@@ -228,6 +254,28 @@ stage_mount() {
 
 stage_integration() {
     suite suite 1800 tests/integration/run.py --bin build/bin "${short[@]}"
+}
+
+stage_faults() {
+    suite suite 1800 tests/faults/run.py --schedules 20 --bin build/bin "${short[@]}"
+    suite network 1800 tests/faults/run.py --network --schedules 12 --bin build/bin "${short[@]}"
+}
+
+stage_failpoints() {
+    try compile 1800 build_failpoints || return
+    suite suite 1800 tests/failpoints/run.py --bin build-failpoints/bin "${short[@]}"
+}
+
+stage_soak() {
+    suite suite 3600 tests/faults/run.py --schedules 300 --keep-going --bin build/bin
+    suite network 3600 tests/faults/run.py --network --schedules 200 --keep-going --bin build/bin
+    suite etcd 3600 tests/faults/run.py --etcd --schedules 200 --keep-going --bin build/bin
+    try compile 1800 build_failpoints || return
+    suite failpoints 3600 tests/failpoints/run.py --all --bin build-failpoints/bin
+}
+
+stage_vm() {
+    suite suite 1200 tests/vm/run.py --bin build/bin "${short[@]}"
 }
 
 stage_clang() {
@@ -249,8 +297,16 @@ stage_tsan() {
     # Address randomisation of newer kernels is more than its runtime can map.
     setarch "$(uname -m)" -R true 2>/dev/null && wrapper=(setarch "$(uname -m)" -R)
     try compile 1800 build build-tsan -DMOONCAKE_SANITIZE=thread || return
-    export TSAN_OPTIONS="second_deadlock_stack=1:halt_on_error=0:log_path=$TMPDIR/report"
+    export TSAN_OPTIONS="second_deadlock_stack=1:halt_on_error=0:die_after_fork=0:log_path=$TMPDIR/report"
     ctest_suite build-tsan ctest "${wrapper[@]}"
+}
+
+stage_fuzz() {
+    local program
+    try compile 1800 build_fuzzers build-fuzz || return
+    for program in build-fuzz/fuzz/fuzz-*; do
+        try "$(basename "$program")" 120 fuzz "$program"
+    done
 }
 
 for stage in "${stages[@]}"; do

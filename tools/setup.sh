@@ -5,6 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
 
+# shellcheck source=tools/mirror.sh
+. tools/mirror.sh
+
 usage() {
     cat <<'EOF'
 usage: tools/setup.sh [--deps-only] [--tests] [--build-dir DIR] [-- CMAKE-ARGS...]
@@ -66,10 +69,13 @@ logged() { # LOG COMMAND...
 }
 
 packages=(gcc g++ cmake ninja-build ccache pkg-config git ca-certificates
-    liburing-dev libcjson-dev libxxhash-dev check python3)
+    liburing-dev libcjson-dev libxxhash-dev libcurl4-openssl-dev libmicrohttpd-dev
+    libibverbs-dev librdmacm-dev check python3)
 test_packages=(clang clang-format clang-tidy libclang-rt-14-dev codespell
     shellcheck rsync sqlite3 fio attr strace iperf3 python3-numpy python3-venv
-    python3-pip gnuplot-nox procps util-linux tar)
+    python3-pip gnuplot-nox procps util-linux tar openssl iproute2 nftables
+    etcd-server etcd-client qemu-system-x86 busybox-static ibverbs-providers
+    ibverbs-utils rdmacm-utils perftest nvme-cli kmod xz-utils cpio)
 [ $tests = yes ] && packages+=("${test_packages[@]}")
 
 install_packages() { # PACKAGE...
@@ -87,34 +93,12 @@ install_packages() { # PACKAGE...
         --no-install-recommends -o DPkg::Lock::Timeout=600 "${missing[@]}"
 }
 
-# The mirror of Debian, as this machine's own apt is configured.
-mirror() {
-    local file uri
-    for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list \
-        /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list; do
-        [ -f "$file" ] || continue
-        uri=$(awk '$1 == "URIs:" || $1 == "deb" || $1 == "deb-src" {
-                 for (i = 2; i <= NF; i++) if ($i ~ /^https?:.*\/debian\/?$/) { print $i; exit }
-             }' "$file")
-        [ -n "$uri" ] && echo "$uri" && return
-    done
-}
-
 fuse_suite=${FUSE_SUITE:-forky}
 deps=$top/build/deps
 
 fetch_libfuse() { # FOLDER
-    local uri key=/usr/share/keyrings/debian-archive-keyring.gpg signed=
-    uri=$(mirror)
-    [ -n "$uri" ] || {
-        echo "setup: no Debian mirror in this machine's apt sources" >&2
-        exit 1
-    }
-    [ -f $key ] && signed="[signed-by=$key] "
-    mkdir -p "$1/lists/partial" "$1/cache/archives/partial"
-    echo "deb-src $signed$uri $fuse_suite main" >"$1/sources.list"
-    local apt=(-q -o "Dir::Etc::SourceList=$1/sources.list" -o Dir::Etc::SourceParts=/dev/null
-        -o "Dir::State::Lists=$1/lists" -o "Dir::Cache=$1/cache" -o APT::Sandbox::User=root)
+    local apt
+    suite_apt "$1" "$fuse_suite" deb-src
     (
         cd "$1"
         rm -rf fuse3-*/

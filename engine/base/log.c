@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum log_level log_level_now = LOG_LEVEL_INFO;
+_Atomic(enum log_level) log_level_now = LOG_LEVEL_INFO;
 
 static int log_fd = STDERR_FILENO;
 static bool log_to_syslog;

@@ -20,7 +20,7 @@ enum log_level {
 	LOG_LEVEL_TRACE
 };
 
-extern enum log_level log_level_now;
+extern _Atomic(enum log_level) log_level_now;
 
 /* Send lines to path instead of standard error; "syslog" is a path too.  False: not writable. */
 bool log_open(const char *path);

@@ -172,13 +172,28 @@ bool net_is_any(const struct net_address *address)
 	return false;
 }
 
-static void no_delay(int fd, const struct net_address *address)
+void net_tune(int fd)
 {
+	char name[NET_CONGESTION_SIZE] = "";
+	const char *wanted = getenv("MC_TCP_CONGESTION");
+	socklen_t size = sizeof(name) - 1;
 	int on = 1;
 
-	/* Without it a connection is slower, not wrong. */
+	/* Without these a connection is slower, not wrong. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!wanted) {
+		(void)getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &size);
+		wanted = strncmp(name, "bbr", 3) == 0 ? "cubic" : NULL;
+	}
+	if (wanted && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, wanted, strlen(wanted)) < 0)
+		log_debug("the kernel's congestion control stays wanted=%s error=\"%s\"", wanted,
+			  strerror(errno));
+}
+
+static void tune(int fd, const struct net_address *address)
+{
 	if (address->storage.ss_family != AF_UNIX)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		net_tune(fd);
 }
 
 static int make_socket(const struct net_address *address)
@@ -241,7 +256,7 @@ enum mc_status net_accept(int listen_fd, int *fd)
 		return errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED
 			       ? MC_AGAIN
 			       : translate(errno);
-	no_delay(made, &peer);
+	tune(made, &peer);
 	*fd = made;
 	return MC_OK;
 }
@@ -252,7 +267,7 @@ enum mc_status net_connect_start(const struct net_address *address, int *fd)
 
 	if (made < 0)
 		return translate(errno);
-	no_delay(made, address);
+	tune(made, address);
 	int error = connect(made, (const struct sockaddr *)&address->storage, address->size);
 	/* A Unix listener with a full backlog says EAGAIN: it is not there for us now. */
 	if (error < 0 && errno == EAGAIN)

@@ -3,7 +3,7 @@
  *
  * An address is written "HOST:PORT" ("[::1]:80" for IPv6), or "@NAME" for a
  * Unix socket in the abstract namespace.  Every socket made here is
- * non-blocking unless noted, close-on-exec, and TCP ones have TCP_NODELAY.
+ * non-blocking unless noted, close-on-exec, and TCP ones are tuned (net_tune()).
  *
  * Ownership   Descriptors belong to the caller.
  * Threads     Any thread.
@@ -22,6 +22,8 @@
 #define NET_TEXT_SIZE 112u /* an address as text, terminator included */
 #define NET_HOST_SIZE 64u  /* a numeric host, or a host id, as text */
 #define NET_NAME_SIZE 33u  /* a random name */
+
+#define NET_CONGESTION_SIZE 17u /* the name of a congestion control, terminator included */
 
 struct net_address {
 	struct sockaddr_storage storage;
@@ -67,6 +69,14 @@ MC_MUST_CHECK enum mc_status net_connect_finish(int fd);
 /* Connect and wait for it.  The socket is blocking.  MC_TIMEOUT after timeout_ms. */
 MC_MUST_CHECK enum mc_status net_connect(const struct net_address *address, uint32_t timeout_ms,
 					 int *fd);
+
+/*
+ * What suits a TCP socket made elsewhere: no delay, and where the machine's
+ * congestion control is BBR, cubic, since BBR lets next to nothing through for
+ * 200 ms of every ten seconds to measure the path.  MC_TCP_CONGESTION in the
+ * environment names another.
+ */
+void net_tune(int fd);
 
 /* The process at the other end of a Unix socket runs as root or as this user. */
 bool net_peer_trusted(int fd);

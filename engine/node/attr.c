@@ -51,6 +51,9 @@ static void apply_locked(struct object *object, uint32_t mask, const struct mc_a
 	if (mask & MC_SET_MTIME)
 		object->attr.mtime = attr->mtime;
 	object->attr.ctime = mask & MC_SET_CTIME ? attr->ctime : clock_real();
+	if (mask & MC_SET_REPLICAS)
+		object->attr.flags = (object->attr.flags & ~(uint32_t)MC_ATTR_REPLICAS) |
+				     (attr->flags & MC_ATTR_REPLICAS);
 	if (mask & MC_SET_PINNED)
 		object->attr.flags = (object->attr.flags & ~(uint32_t)MC_ATTR_PINNED) |
 				     (attr->flags & MC_ATTR_PINNED);
@@ -80,7 +83,7 @@ static void setattr_reply(void *context, enum mc_status status, struct reader *b
 		if (local)
 			node_rewrite_record(node, object);
 	}
-	op_end(op, node_change_status(node, status), object);
+	op_end(op, node_change_status(status), object);
 }
 
 void node_setattr(struct node *node, struct object *object, uint32_t mask,
@@ -239,6 +242,29 @@ uint8_t *node_xattrs_copy_locked(const struct object *object, size_t *size)
 	return bytes;
 }
 
+bool node_xattr_text_locked(const struct object *object, const char *name, char *text, size_t size)
+{
+	struct reader r;
+
+	if (!object->xattrs)
+		return false;
+	reader_init(&r, object->xattrs->bytes, object->xattrs->size);
+	for (uint16_t count = get_u16(&r); count > 0; count--) {
+		size_t name_size, value_size;
+		const char *has = get_string(&r, &name_size);
+		const char *value = get_string(&r, &value_size);
+		if (r.failed)
+			return false;
+		if (name_size != strlen(name) || memcmp(has, name, name_size) != 0)
+			continue;
+		size_t length = value_size < size - 1 ? value_size : size - 1;
+		memcpy(text, value, length);
+		text[length] = '\0';
+		return true;
+	}
+	return false;
+}
+
 static void getxattrs_reply(void *context, enum mc_status status, struct reader *body, bool resent)
 {
 	struct xattr_ask *ask = context;
@@ -372,7 +398,7 @@ static void setxattr_reply(void *context, enum mc_status status, struct reader *
 		op->object->xattrs = NULL;
 		node_unlock(node);
 	}
-	op_end(op, node_change_status(node, status), op->object);
+	op_end(op, node_change_status(status), op->object);
 }
 
 void node_setxattr(struct node *node, struct object *object, const char *name, const void *value,

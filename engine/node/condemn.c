@@ -5,17 +5,31 @@
 /*
  * A replaced object is served a little longer: who looked its name up just
  * before gets that version whole, instead of nothing.
+ *
+ * The master says which object goes by DROP, but not to who replaced it himself.
+ * What he believed to have the name may have been renamed by another node a moment
+ * before, and he has not heard of that yet: before its file goes the master is asked.
  */
 #define CONDEMN_GRACE_NS 400000000ull
+#define CONDEMN_BATCH	 64u
 
 struct condemned {
 	struct condemned *next;
 	struct object *object; /* counted */
 	uint64_t version;
 	uint64_t since_ns;
+	bool dropped; /* the master said so */
 };
 
-void node_condemn_locked(struct node *node, struct object *object)
+static void append_locked(struct node *node, struct condemned *c)
+{
+	c->next = NULL;
+	c->since_ns = clock_ns();
+	*node->condemned_last = c;
+	node->condemned_last = &c->next;
+}
+
+void node_condemn_locked(struct node *node, struct object *object, bool dropped)
 {
 	struct condemned *c = malloc(sizeof(*c));
 
@@ -26,28 +40,83 @@ void node_condemn_locked(struct node *node, struct object *object)
 	}
 	sieve_remove_locked(node, object);
 	object_ref(object);
-	*c = (struct condemned){.object = object, .version = object->attr.version};
-	c->since_ns = clock_ns();
-	*node->condemned_last = c;
-	node->condemned_last = &c->next;
+	*c = (struct condemned){.object = object, .dropped = dropped};
+	c->version = object->attr.version;
+	append_locked(node, c);
 }
 
-bool node_condemned_turn(struct node *node, bool all)
+static struct condemned *take_locked(struct node *node)
+{
+	struct condemned *c = node->condemned;
+
+	node->condemned = c->next;
+	if (!c->next)
+		node->condemned_last = &node->condemned;
+	return c;
+}
+
+/* Done with it; without memory the next announcement asks. */
+static void end_locked(struct node *node, struct condemned *c, bool discard)
+{
+	if (discard && c->object->attr.version == c->version)
+		node_discard_locked(node, c->object);
+	if (!c->object->user)
+		node_forget_locked(node, c->object);
+	object_unref(&node->objects, c->object);
+	free(c);
+}
+
+/* Take a batch of those whose time has come; the ids of those to ask about. */
+static size_t due(struct node *node, uint64_t ids[CONDEMN_BATCH])
 {
 	WITH_LOCK(&node->lock);
-	uint64_t now = clock_ns();
-	struct condemned *c;
+	uint64_t before = clock_ns() - CONDEMN_GRACE_NS;
+	size_t count = 0;
 
-	while ((c = node->condemned) && (all || now - c->since_ns > CONDEMN_GRACE_NS)) {
-		node->condemned = c->next;
-		if (!c->next)
-			node->condemned_last = &node->condemned;
-		if (c->object->attr.version == c->version)
-			node_discard_locked(node, c->object);
-		if (!c->object->user)
-			node_forget_locked(node, c->object);
-		object_unref(&node->objects, c->object);
-		free(c);
+	while (count < CONDEMN_BATCH && node->condemned && node->condemned->since_ns < before) {
+		struct condemned *c = take_locked(node);
+		if (!c->dropped && c->object->writers > 0) {
+			append_locked(node, c); /* not before it is closed */
+			continue;
+		}
+		if (!c->dropped)
+			ids[count++] = c->object->attr.id;
+		end_locked(node, c, c->dropped);
 	}
-	return node->condemned != NULL;
+	return count;
+}
+
+void node_condemned_turn(struct node *node)
+{
+	uint64_t ids[CONDEMN_BATCH];
+	size_t count;
+
+	while ((count = due(node, ids)) > 0)
+		node_ask_about(node, ids, count, NULL);
+}
+
+/* Room is wanted: what may live on is evicted. */
+void node_condemned_evict(struct node *node)
+{
+	for (bool more = true; more;) {
+		node_lock(node);
+		struct condemned *c = node->condemned ? take_locked(node) : NULL;
+		more = c != NULL;
+		bool tell = c && !c->dropped && object_is(c->object, OBJECT_LOCAL);
+		uint64_t id = c ? c->object->attr.id : 0, version = c ? c->version : 0;
+		if (c)
+			end_locked(node, c, true);
+		node_unlock(node);
+		if (tell)
+			node_tell_gone(node, id, version);
+	}
+}
+
+void node_condemned_end(struct node *node)
+{
+	WITH_LOCK(&node->lock);
+	while (node->condemned) {
+		struct condemned *c = take_locked(node);
+		end_locked(node, c, c->dropped);
+	}
 }

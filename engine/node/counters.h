@@ -22,9 +22,13 @@
 	ROW(PUBLISHES, "publishes", "objects and versions published")                              \
 	ROW(PULLS_TCP, "pull_tcp", "objects pulled over tcp")                                      \
 	ROW(PULLS_SHM, "pull_shm", "objects lent by a daemon of this host")                        \
+	ROW(TAKEN, "pull_taken", "of pull_shm: taken off the shelf, nobody was asked")             \
+	ROW(PULLS_RDMA, "pull_rdma", "objects read one-sided over RDMA")                           \
 	ROW(PULLS_OTHER, "pull_other", "objects pulled over another transport")                    \
+	ROW(PULLS_STOCKED, "pull_stocked", "objects pulled into a file made ahead")                \
 	ROW(PULL_BYTES, "pull_bytes", "bytes pulled")                                              \
 	ROW(PULL_FAILURES, "pull_failures", "replicas that could not be pulled")                   \
+	ROW(REPLICATIONS, "replications", "copies made because the master said so")                \
 	ROW(SNAPSHOTS, "snapshots", "copies made to serve an object that is open for writing")     \
 	ROW(EVICTIONS, "evictions", "objects dropped for space")                                   \
 	ROW(EVICTION_BYTES, "eviction_bytes", "bytes freed by eviction")                           \

@@ -71,7 +71,7 @@ static void reserve_reply(void *context, enum mc_status status, struct reader *b
 		op->object->flags |= OBJECT_RESERVED;
 		node_unlock(node);
 	}
-	op_end(op, node_change_status(node, status), status ? NULL : op->object);
+	op_end(op, node_change_status(status), status ? NULL : op->object);
 }
 
 static void draft_reserve(struct op *op, uint64_t parent)

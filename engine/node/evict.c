@@ -1,5 +1,7 @@
 #include "engine/node/internal.h"
 
+#include "engine/base/failpoint.h"
+
 /* Drops that one request to the master tells of. */
 #define EVICT_BATCH 128u
 /* Room that is kept ahead of writers who don't ask: at most this, and an eighth of the pool. */
@@ -68,6 +70,7 @@ static bool evictable_locked(struct node *node, struct object *object)
 		return false;
 	}
 	node->events.let_go(node->events.context, object);
+	node_claim_end_locked(node, object); /* of a change that could not be published */
 	return pool_unused(node->pool, object->attr.id); /* no map of it lives on */
 }
 
@@ -129,6 +132,7 @@ static void tell_master(struct node *node, struct victim *victims, unsigned coun
 
 	if (count == 0)
 		return;
+	failpoint("evict.dropped");
 	writer_init(&w);
 	put_u16(&w, (uint16_t)count);
 	for (unsigned i = 0; i < count; i++) {
@@ -138,6 +142,7 @@ static void tell_master(struct node *node, struct victim *victims, unsigned coun
 		put_u8(&w, victims[i].kind);
 	}
 	node_ask(node, MC_VERB_REPLICA, &w, dropped, NULL);
+	failpoint("evict.sent");
 }
 
 /* Evict until so many bytes are free again.  False: nothing evictable was left before that. */
@@ -167,15 +172,25 @@ static uint64_t room_ahead(const struct pool_space *space)
 	return room < EVICT_ROOM_MAX ? room : EVICT_ROOM_MAX;
 }
 
+/* The stock begins well above where it has to go. */
+uint64_t node_stock_room(const struct node *node)
+{
+	struct pool_space space;
+
+	pool_space(node->pool, &space);
+	return 3 * room_ahead(&space);
+}
+
 enum mc_status node_make_room(struct node *node, uint64_t size)
 {
 	struct pool_space space;
 
 	pool_space(node->pool, &space);
 	uint64_t room = room_ahead(&space);
-	if (space.free >= size + room)
+	if (space.free - space.spare >= size + room)
 		return MC_OK;
-	node_condemned_turn(node, true);
+	stock_drop(node->stock);
+	node_condemned_evict(node);
 	pool_space(node->pool, &space);
 	if (space.free < size + room)
 		evict(node, size + room - space.free);
@@ -193,7 +208,7 @@ uint32_t node_evict_turn(struct node *node)
 
 	node_linger_turn(node);
 	node_replacements_turn(node);
-	node_condemned_turn(node, false);
+	node_condemned_turn(node);
 	node_lock(node);
 	bool writers = node->writers > 0;
 	bool lingering = node->lingering != NULL;
@@ -202,6 +217,8 @@ uint32_t node_evict_turn(struct node *node)
 	uint64_t high = space.capacity / 100 * node->config.watermark_high;
 	uint64_t low = space.capacity / 100 * node->config.watermark_low;
 	uint64_t room = room_ahead(&space);
+	if (space.spare > 0 && space.free - space.spare < 2 * room)
+		stock_drop(node->stock); /* before writers who don't ask come that far */
 	if (space.used > high)
 		evict(node, space.used - low);
 	else if (writers && space.free < room)

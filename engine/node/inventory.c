@@ -5,15 +5,21 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/base/failpoint.h"
 #include "engine/node/record.h"
 
 /*
  * What a pool holds, read at start and told to each master that we connect to.
  * An object found in the pool has no name here until somebody looks it up:
  * the master knows best what it is called now.
+ *
+ * An announcement belongs to its session.  Sent again in the next one its last
+ * word would come first, and the master would take all for lost; a page of it
+ * would bring back what was removed meanwhile.
  */
 
-#define INVENTORY_PAGE 512u
+#define INVENTORY_PAGE	  512u
+#define ANNOUNCE_AGAIN_NS 300000000ull
 
 /* -- scan -- */
 
@@ -39,7 +45,7 @@ static void visit(void *context, const struct pool_found *found)
 	struct object *object = object_new(&node->objects, found->id);
 	if (!object)
 		return;
-	object->attr = record.attr;
+	object_set_attr(object, &record.attr);
 	object->attr.allocated = found->allocated;
 	object->flags = OBJECT_LOCAL | OBJECT_PUBLISHED;
 	if (record.kind == MC_REPLICA_CACHE)
@@ -64,10 +70,17 @@ enum mc_status node_scan(struct node *node)
 
 /* -- announce -- */
 
+struct announced {
+	uint64_t id;
+	uint64_t version; /* as it was told */
+};
+
 struct announcing {
 	struct node *node;
+	bool whole;	  /* not only of what is asked about */
 	uint32_t session; /* what belongs to an older one ends */
-	uint64_t *ids;
+	void (*ended)(struct node *node, enum mc_status status);
+	struct announced *items;
 	size_t count;
 	size_t next;
 	size_t page; /* items of the page that is on its way, from next - page */
@@ -76,16 +89,59 @@ struct announcing {
 
 static void announce_page(struct announcing *a);
 
-static void announcing_free(struct announcing *a)
+static void announcing_end(struct announcing *a, enum mc_status status)
 {
-	free(a->ids);
+	if (a->ended)
+		a->ended(a->node, status);
+	free(a->items);
 	free(a);
 }
 
-/* The master's word on one object. */
-static void verdict(struct announcing *a, uint64_t id, enum mc_status status, struct reader *body)
+/*
+ * The master's word is about the version that was told.  One that is being
+ * published, or was meanwhile, is newer than what it knew then.
+ */
+static bool concerned_locked(const struct object *object, uint64_t version)
+{
+	return object && object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) &&
+	       !object_is(object, OBJECT_PUBLISHING) && object->writers == 0 &&
+	       object->attr.version == version;
+}
+
+/* Take over what the master has of an object; what it has not is of no use. */
+static void verdict_locked(struct announcing *a, struct object *object, uint64_t parent,
+			   const struct mc_attr *attr)
 {
 	struct node *node = a->node;
+
+	if (attr) {
+		uint64_t size = object->attr.size, allocated = object->attr.allocated;
+		object_set_attr(object, attr);
+		object->attr.size = size;
+		object->attr.allocated = allocated;
+		if (object_is(object, OBJECT_REMOVED)) { /* it has another name */
+			object->flags &= ~(uint32_t)OBJECT_REMOVED;
+			sieve_add_locked(node, object);
+		}
+		if (object_is(object, OBJECT_NAMED) && object->parent->attr.id != parent)
+			node_forget_name_locked(node, object);
+		return;
+	}
+	a->gone++;
+	node->events.let_go(node->events.context, object);
+	object_ref(object);
+	node_forget_name_locked(node, object);
+	node_discard_locked(node, object);
+	object->known_session = 0;
+	object_unref(&node->objects, object);
+}
+
+/* The master's word on one object. */
+static void verdict(struct announcing *a, const struct announced *item, enum mc_status status,
+		    struct reader *body)
+{
+	struct node *node = a->node;
+	struct offer *offer = NULL;
 	struct mc_attr attr;
 	uint64_t parent = 0;
 
@@ -94,27 +150,48 @@ static void verdict(struct announcing *a, uint64_t id, enum mc_status status, st
 		get_attr(body, &attr);
 		if (body->failed)
 			return;
-	}
-	WITH_LOCK(&node->lock);
-	struct object *object = object_find(&node->objects, id);
-	if (!object || !object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) || object->writers > 0)
+	} else if (status != MC_NOT_FOUND && status != MC_STALE) {
 		return;
-	if (status == MC_OK) {
-		uint64_t size = object->attr.size, allocated = object->attr.allocated;
-		object->attr = attr;
-		object->attr.size = size;
-		object->attr.allocated = allocated;
-		if (object_is(object, OBJECT_NAMED) && object->parent->attr.id != parent)
-			node_forget_name_locked(node, object);
-	} else if (status == MC_NOT_FOUND || status == MC_STALE) {
-		a->gone++;
-		node->events.let_go(node->events.context, object);
-		object_ref(object);
-		node_forget_name_locked(node, object);
-		node_discard_locked(node, object);
-		object->known_session = 0;
-		object_unref(&node->objects, object);
 	}
+	const struct mc_attr *has = status == MC_OK ? &attr : NULL;
+	node_lock(node);
+	struct object *object = object_find(&node->objects, item->id);
+	if (concerned_locked(object, item->version))
+		verdict_locked(a, object, parent, has);
+	else if (object)
+		offer = node_doubt_take_locked(node, object, item->version);
+	node_unlock(node);
+	if (offer)
+		node_offer_settle(node, offer, has);
+}
+
+/* The inventory was taken, or the master takes none now: what it says is all that it knows. */
+static void told_locked(const struct announcing *a)
+{
+	if (a->session == a->node->session)
+		a->node->told_session = a->session;
+}
+
+/*
+ * Until it is taken, what this node holds is not found elsewhere.  A master that
+ * takes no changes now may do so in a moment, in the same session.
+ */
+static void announcing_failed(struct announcing *a, enum mc_status status)
+{
+	struct node *node = a->node;
+
+	if (a->whole) {
+		node_lock(node);
+		bool again = a->session == node->session && !node->stopping;
+		if (again)
+			node->announce_ns = clock_ns() + ANNOUNCE_AGAIN_NS;
+		told_locked(a);
+		node_unlock(node);
+		node_told(node);
+		log_warn("the inventory was not taken status=\"%s\" again=%s",
+			 mc_status_text(status), again ? "yes" : "no");
+	}
+	announcing_end(a, status);
 }
 
 static void announced(void *context, enum mc_status status, struct reader *body, bool resent)
@@ -123,10 +200,20 @@ static void announced(void *context, enum mc_status status, struct reader *body,
 	uint64_t dropped = status ? 0 : get_u64(body);
 
 	(void)resent;
-	if (!status)
-		log_info("announced what the pool holds objects=%zu gone=%zu forgotten=%" PRIu64,
-			 a->count, a->gone, dropped);
-	announcing_free(a);
+	failpoint("announce.done");
+	if (status) {
+		announcing_failed(a, status);
+		return;
+	}
+	log_info("announced what the pool holds objects=%zu gone=%zu forgotten=%" PRIu64, a->count,
+		 a->gone, dropped);
+	node_lock(a->node);
+	a->node->announced = true;
+	told_locked(a);
+	pthread_cond_broadcast(&a->node->change);
+	node_unlock(a->node);
+	node_told(a->node);
+	announcing_end(a, MC_OK);
 }
 
 static void page_reply(void *context, enum mc_status status, struct reader *body, bool resent)
@@ -134,20 +221,19 @@ static void page_reply(void *context, enum mc_status status, struct reader *body
 	struct announcing *a = context;
 
 	(void)resent;
+	failpoint("announce.answered");
 	if (!status && get_u16(body) != a->page)
 		status = MC_PROTOCOL;
 	for (size_t i = 0; !status && i < a->page; i++) {
 		enum mc_status item = get_status(body);
-		verdict(a, a->ids[a->next - a->page + i], item, body);
+		verdict(a, &a->items[a->next - a->page + i], item, body);
 		if (body->failed)
 			status = MC_PROTOCOL;
 	}
-	if (status) {
-		log_warn("the inventory was not taken status=\"%s\"", mc_status_text(status));
-		announcing_free(a);
-		return;
-	}
-	announce_page(a);
+	if (status)
+		announcing_failed(a, status);
+	else
+		announce_page(a);
 }
 
 /* The path by which the object is known here, or was when its record was written. */
@@ -167,18 +253,39 @@ static bool recorded_path(struct node *node, const struct object *object, char *
 	return true;
 }
 
-static bool put_item_locked(struct node *node, struct writer *w, uint64_t id)
+static bool offered_path(const struct offer *offer, char *path, size_t *size)
+{
+	const struct object named = {.parent = offer->parent, .name = offer->name};
+
+	return object_path(&named, path, size) == MC_OK;
+}
+
+/*
+ * An object that is on offer is told as it was offered.  The request that offers a
+ * new one tells of it itself, before us, unless it is in doubt.  Where that may not
+ * replace anything it must not be adopted either: only a file can be.
+ */
+static bool put_item_locked(struct node *node, struct writer *w, struct announced *item)
 {
 	char path[MC_PATH_MAX + 1];
 	size_t size;
-	struct object *object = object_find(&node->objects, id);
+	struct object *object = object_find(&node->objects, item->id);
+	const struct offer *offer = object ? node_offered_locked(node, object) : NULL;
+	bool told = object && (object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
+			       (offer && offer->doubted));
 
-	if (!object || !object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
-	    !recorded_path(node, object, path, &size))
+	if (!told)
+		return false;
+	struct mc_attr attr = offer ? offer->attr : object->attr;
+	if (offer && offer->exclusive)
+		attr.mode = 0;
+	if (offer ? !offered_path(offer, path, &size) : !recorded_path(node, object, path, &size))
 		return false;
 	put_string(w, path, size);
-	put_u8(w, object_is(object, OBJECT_CACHE) ? MC_REPLICA_CACHE : MC_REPLICA_PRIMARY);
-	put_attr(w, &object->attr);
+	put_u8(w,
+	       object_is(object, OBJECT_CACHE) && !offer ? MC_REPLICA_CACHE : MC_REPLICA_PRIMARY);
+	put_attr(w, &attr);
+	item->version = attr.version;
 	return true;
 }
 
@@ -195,12 +302,11 @@ static void announce_page(struct announcing *a)
 	/* Items that went meanwhile are taken out of the list, so that a page stays together. */
 	size_t kept = a->next;
 	while (!old && kept < a->count && a->page < INVENTORY_PAGE) {
-		uint64_t id = a->ids[kept];
-		if (put_item_locked(node, &w, id)) {
+		if (put_item_locked(node, &w, &a->items[kept])) {
 			kept++;
 			a->page++;
 		} else {
-			a->ids[kept] = a->ids[--a->count];
+			a->items[kept] = a->items[--a->count];
 		}
 	}
 	a->next = kept;
@@ -208,13 +314,50 @@ static void announce_page(struct announcing *a)
 	patch_u16(&w, 0, (uint16_t)a->page);
 	if (old) {
 		writer_fini(&w);
-		announcing_free(a);
+		announcing_end(a, MC_TIMEOUT);
 	} else if (a->page > 0) {
-		node_ask(node, MC_VERB_ANNOUNCE, &w, page_reply, a);
+		failpoint("announce.begun");
+		node_ask_here(node, MC_VERB_ANNOUNCE, &w, page_reply, a);
+		failpoint("announce.sent");
+	} else if (a->whole) {
+		writer_fini(&w);
+		node_ask_here(node, MC_VERB_ANNOUNCED, NULL, announced, a);
 	} else {
 		writer_fini(&w);
-		node_ask(node, MC_VERB_ANNOUNCED, NULL, announced, a);
+		announcing_end(a, MC_OK);
 	}
+}
+
+/* What the pool holds; items NULL: only counted. */
+static size_t collect_locked(const struct node *node, struct announced *items)
+{
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < node->objects.size; i++) {
+		for (const struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
+			if (!object_is(o, OBJECT_LOCAL | OBJECT_PUBLISHED))
+				continue;
+			if (items)
+				items[count].id = o->attr.id;
+			count++;
+		}
+	}
+	return count;
+}
+
+/* What is in doubt: the master may have it, and is not to take it for lost. */
+static size_t collect_doubts_locked(const struct node *node, struct announced *items)
+{
+	size_t count = 0;
+
+	for (const struct offer *offer = node->offers; offer; offer = offer->next) {
+		if (!offer->doubted || object_is(offer->object, OBJECT_PUBLISHED))
+			continue; /* or it is among the rest */
+		if (items)
+			items[count].id = offer->attr.id;
+		count++;
+	}
+	return count;
 }
 
 void node_announce(struct node *node)
@@ -225,18 +368,43 @@ void node_announce(struct node *node)
 		return;
 	node_lock(node);
 	a->node = node;
+	a->whole = true;
 	a->session = node->session;
-	a->ids = malloc((node->local_count + 1) * sizeof(a->ids[0]));
-	for (uint32_t i = 0; a->ids && i < node->objects.size; i++) {
-		for (struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
-			if (object_is(o, OBJECT_LOCAL | OBJECT_PUBLISHED) &&
-			    a->count < node->local_count)
-				a->ids[a->count++] = o->attr.id;
-		}
+	size_t local = collect_locked(node, NULL);
+	a->count = local + collect_doubts_locked(node, NULL);
+	a->items = malloc((a->count + 1) * sizeof(a->items[0]));
+	if (a->items) {
+		collect_locked(node, a->items);
+		collect_doubts_locked(node, a->items + local);
 	}
+	if (local != node->local_count)
+		log_warn("the count of local objects was wrong counted=%" PRIu64 " there=%zu",
+			 node->local_count, local);
 	node_unlock(node);
-	if (a->ids)
+	if (a->items)
 		announce_page(a);
 	else
-		announcing_free(a);
+		announcing_failed(a, MC_NO_MEMORY);
+}
+
+void node_ask_about(struct node *node, const uint64_t *ids, size_t count,
+		    void (*ended)(struct node *node, enum mc_status status))
+{
+	struct announcing *a = calloc(1, sizeof(*a));
+	struct announced *items = calloc(count, sizeof(*items));
+
+	if (!a || !items) {
+		free(a);
+		free(items);
+		if (ended)
+			ended(node, MC_NO_MEMORY);
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		items[i].id = ids[i];
+	*a = (struct announcing){.node = node, .items = items, .count = count, .ended = ended};
+	node_lock(node);
+	a->session = node->session;
+	node_unlock(node);
+	announce_page(a);
 }

@@ -40,6 +40,7 @@ static void flushed(void *context, enum mc_status status, struct object *object)
 	node_lock(node);
 	op->object->writers--;
 	node->writers--;
+	node_claim_settle_locked(node, op->object);
 	if (op->object->opens == 0)
 		sieve_add_locked(node, op->object);
 	node_unlock(node);

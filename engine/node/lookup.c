@@ -96,6 +96,16 @@ void node_lost_name_locked(struct node *node, const struct object *object)
 		node->events.forget_attr(node->events.context, object->attr.id);
 }
 
+void node_doubt_name_locked(struct node *node, uint64_t parent, const char *name)
+{
+	struct object *object = object_lookup(&node->objects, parent, name, strlen(name));
+
+	if (!object || !object_is(object, OBJECT_PUBLISHED))
+		return;
+	object->known_session = 0;
+	node_lost_name_locked(node, object);
+}
+
 void node_touch_locked(struct object *directory, int directories)
 {
 	directory->attr.mtime = directory->attr.ctime = clock_real();
@@ -118,18 +128,20 @@ static void set_replicas(struct object *object, const struct mc_entry *entry)
 }
 
 /* The attributes as recorded; a local file of an older version is of no use any more. */
-static void adopt_attr(struct node *node, struct object *object, const struct mc_entry *entry)
+void node_adopt_attr_locked(struct node *node, struct object *object, const struct mc_entry *entry)
 {
 	bool directory = S_ISDIR(entry->attr.mode);
 
+	if (object_is(object, OBJECT_PUBLISHING))
+		return; /* its answer tells, or the inventory's */
 	if (object_is(object, OBJECT_LOCAL)) {
 		if (object->attr.version < entry->attr.version && object->writers == 0 &&
-		    !object_is(object, OBJECT_PUBLISHING) && object->attr.version != 0)
+		    object->attr.version != 0)
 			node_discard_locked(node, object);
 		else if (object_is(object, OBJECT_DIRTY) || object->writers > 0)
 			return; /* what is being written here is newer than what the master knows */
 	}
-	object->attr = entry->attr;
+	object_set_attr(object, &entry->attr);
 	object->flags |= OBJECT_PUBLISHED | (directory ? OBJECT_DIRECTORY : 0u);
 	object->flags &= ~(uint32_t)(OBJECT_IMPLIED | OBJECT_REMOVED);
 	object->known_session = node->session;
@@ -153,8 +165,11 @@ struct object *node_adopt_locked(struct node *node, struct object *parent, const
 	if (!fresh && S_ISDIR(entry->attr.mode) != object_is(object, OBJECT_DIRECTORY))
 		return NULL;
 	object_ref(object);
-	adopt_attr(node, object, entry);
+	node_adopt_attr_locked(node, object, entry);
 	struct object *there = object_lookup(&node->objects, parent->attr.id, name, size);
+	/* Renamed elsewhere: under the old name the kernel would go on finding it. */
+	if (there != object && object->user && object != node->objects.root)
+		node->events.forget_all(node->events.context);
 	bool draft_there = there && there != object && !object_is(there, OBJECT_PUBLISHED);
 	if (!draft_there && object != node->objects.root &&
 	    object_name(&node->objects, object, parent, name, size) != MC_OK)
@@ -179,6 +194,34 @@ static void take_grant_locked(struct node *node, struct object *directory, struc
 	directory->grant = grant;
 }
 
+/* -- asking -- */
+
+static void ask(struct op *op, enum mc_verb verb, struct writer *body, client_reply_fn *reply)
+{
+	uint64_t now = clock_ns();
+	uint64_t left_ms = op->stamp > now ? (op->stamp - now) / 1000000 : 0;
+
+	client_call(op->node->client, verb, body, (uint32_t)left_ms, reply, op);
+	writer_fini(body);
+}
+
+static uint64_t deadline_ns(const struct node *node)
+{
+	return clock_ns() + node->config.timeout_ms * 1000000ull;
+}
+
+static void lookup_send(struct op *op);
+
+static void lookup_again(void *context, enum mc_status status)
+{
+	struct op *op = context;
+
+	if (status)
+		op_end(op, status, NULL);
+	else
+		lookup_send(op);
+}
+
 static void lookup_reply(void *context, enum mc_status status, struct reader *body, bool resent)
 {
 	struct op *op = context;
@@ -188,6 +231,8 @@ static void lookup_reply(void *context, enum mc_status status, struct reader *bo
 
 	(void)resent;
 	status = read_item(status, body);
+	if (status == MC_NOT_FOUND && node_told_wait(node, op->stamp, lookup_again, op))
+		return;
 	if (status == MC_OK) {
 		get_entry(body, &entry);
 		if (body->failed)
@@ -213,11 +258,20 @@ static void lookup_reply(void *context, enum mc_status status, struct reader *bo
 	node_unref(node, object);
 }
 
-void node_lookup(struct node *node, uint64_t parent, const char *name, node_done_fn *done,
-		 void *context)
+static void lookup_send(struct op *op)
 {
 	struct writer w;
 
+	writer_init(&w);
+	put_u16(&w, 1);
+	put_u64(&w, op->object->attr.id);
+	put_string(&w, op->name, strlen(op->name));
+	ask(op, MC_VERB_LOOKUP, &w, lookup_reply);
+}
+
+void node_lookup(struct node *node, uint64_t parent, const char *name, node_done_fn *done,
+		 void *context)
+{
 	node_lock(node);
 	struct object *directory = object_find(&node->objects, parent);
 	if (directory)
@@ -231,11 +285,20 @@ void node_lookup(struct node *node, uint64_t parent, const char *name, node_done
 	node_unref(node, directory);
 	if (!op)
 		return;
-	writer_init(&w);
-	put_u16(&w, 1);
-	put_u64(&w, parent);
-	put_string(&w, name, strlen(name));
-	node_ask(node, MC_VERB_LOOKUP, &w, lookup_reply, op);
+	op->stamp = deadline_ns(node);
+	lookup_send(op);
+}
+
+static enum mc_status getattr_send(struct op *op);
+
+static void getattr_again(void *context, enum mc_status status)
+{
+	struct op *op = context;
+
+	if (!status)
+		status = getattr_send(op);
+	if (status)
+		op_end(op, status, op->object);
 }
 
 static void getattr_reply(void *context, enum mc_status status, struct reader *body, bool resent)
@@ -245,7 +308,8 @@ static void getattr_reply(void *context, enum mc_status status, struct reader *b
 	struct mc_entry entry;
 
 	(void)resent;
-	if (status == MC_TIMEOUT && op->object->attr.id == MC_ROOT_ID) {
+	if ((status == MC_TIMEOUT || status == MC_UNREACHABLE) &&
+	    op->object->attr.id == MC_ROOT_ID) {
 		op_end(op, MC_OK, op->object); /* it is there, as it was last heard of */
 		return;
 	}
@@ -257,10 +321,12 @@ static void getattr_reply(void *context, enum mc_status status, struct reader *b
 			status = MC_PROTOCOL;
 		else if (entry.attr.id != op->object->attr.id)
 			status = MC_NOT_FOUND; /* the name means another one now */
+	} else if (status == MC_NOT_FOUND && node_told_wait(node, op->stamp, getattr_again, op)) {
+		return;
 	}
 	node_lock(node);
 	if (status == MC_OK) {
-		adopt_attr(node, op->object, &entry);
+		node_adopt_attr_locked(node, op->object, &entry);
 	} else if (status == MC_NOT_FOUND) {
 		/* Removed while it was known, or below a directory that was renamed. */
 		object_unname(&node->objects, op->object);
@@ -269,6 +335,24 @@ static void getattr_reply(void *context, enum mc_status status, struct reader *b
 	}
 	node_unlock(node);
 	op_end(op, status, op->object);
+}
+
+static enum mc_status getattr_send(struct op *op)
+{
+	char path[MC_PATH_MAX + 1];
+	size_t size = 0;
+	struct writer w;
+
+	node_lock(op->node);
+	enum mc_status status = object_path(op->object, path, &size);
+	node_unlock(op->node);
+	if (status)
+		return status;
+	writer_init(&w);
+	put_u16(&w, 1);
+	put_string(&w, path, size);
+	ask(op, MC_VERB_LOOKUP_PATH, &w, getattr_reply);
+	return MC_OK;
 }
 
 /* Whether memory can answer for the attributes. */
@@ -289,24 +373,19 @@ static bool attr_known_locked(const struct node *node, const struct object *obje
 
 void node_getattr(struct node *node, struct object *object, node_done_fn *done, void *context)
 {
-	char path[MC_PATH_MAX + 1];
-	size_t size = 0;
-	struct writer w;
-
 	node_lock(node);
 	node_sync_locked(node, object);
 	bool known = attr_known_locked(node, object);
-	enum mc_status status = known ? MC_OK : object_path(object, path, &size);
 	node_unlock(node);
-	if (known || status) {
-		done(context, status, object);
+	if (known) {
+		done(context, MC_OK, object);
 		return;
 	}
 	struct op *op = op_new(node, object, NULL, NULL, NULL, done, context);
 	if (!op)
 		return;
-	writer_init(&w);
-	put_u16(&w, 1);
-	put_string(&w, path, size);
-	node_ask(node, MC_VERB_LOOKUP_PATH, &w, getattr_reply, op);
+	op->stamp = deadline_ns(node);
+	enum mc_status status = getattr_send(op);
+	if (status)
+		op_end(op, status, op->object);
 }

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/failpoint.h"
+
 #define OP_NOREPLACE (1u << 0)
 
 /* -- mkdir -- */
@@ -34,7 +36,7 @@ static void mkdir_reply(void *context, enum mc_status status, struct reader *bod
 		}
 		node_unlock(node);
 	}
-	op_end(op, node_change_status(node, status), object);
+	op_end(op, node_change_status(status), object);
 	node_unref(node, object);
 }
 
@@ -117,15 +119,29 @@ static void remove_locked(struct node *node, struct object *object)
 	object_unref(&node->objects, object);
 }
 
-static void unlink_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+/*
+ * A change was sent again since its answer may have been lost, and now there is
+ * no such name.  Either it was done the first time, or somebody else was first:
+ * where the object is now tells.
+ */
+static void ask_where(struct node *node, const struct object *object, client_reply_fn *reply,
+		      void *context)
 {
-	struct op *op = context;
+	struct writer w;
+
+	writer_init(&w);
+	put_u64(&w, object->attr.id);
+	node_ask(node, MC_VERB_PATH, &w, reply, context);
+}
+
+static void unlink_end(struct op *op, enum mc_status status, bool gone)
+{
 	struct node *node = op->node;
 
-	status = read_item(status, body);
-	bool gone = status == MC_OK;
-	if (status == MC_NOT_FOUND && resent)
-		status = MC_OK; /* the answer was lost, the name was not */
+	if (status == MC_TIMEOUT) {
+		WITH_LOCK(&node->lock);
+		node_doubt_name_locked(node, op->object->attr.id, op->name);
+	}
 	if (status == MC_OK || status == MC_NOT_FOUND) {
 		node_lock(node);
 		/* What was there may have moved meanwhile: it lives on under another name. */
@@ -141,7 +157,42 @@ static void unlink_reply(void *context, enum mc_status status, struct reader *bo
 			node_touch_locked(op->object, 0);
 		node_unlock(node);
 	}
-	op_end(op, node_change_status(node, status), NULL);
+	failpoint("remove.done");
+	op_end(op, node_change_status(status), NULL);
+}
+
+static void unlink_where(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	(void)body;
+	(void)resent;
+	if (status == MC_OK)
+		unlink_end(context, MC_NOT_FOUND, false); /* it has another name */
+	else
+		unlink_end(context, status == MC_NOT_FOUND ? MC_OK : status, false);
+}
+
+static void unlink_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct op *op = context;
+
+	failpoint("remove.answered");
+	status = read_item(status, body);
+	if (status == MC_NOT_FOUND && resent && op->other)
+		ask_where(op->node, op->other, unlink_where, op);
+	else
+		unlink_end(op, status, status == MC_OK);
+}
+
+static void unlink_again(void *context, enum mc_status status)
+{
+	struct op *op = context;
+
+	if (status) {
+		op_end(op, status, NULL);
+		return;
+	}
+	node_unlink(op->node, op->object->attr.id, op->name, op->done, op->context);
+	op_free(op);
 }
 
 /* A draft goes without the master, unless its publish is on its way. */
@@ -188,13 +239,15 @@ void node_unlink(struct node *node, uint64_t parent_id, const char *name, node_d
 	struct op *op = op_new(node, parent, object, name, NULL, done, context);
 	node_unref(node, parent);
 	node_unref(node, object);
-	if (!op)
+	if (!op || (op->other && node_doubt_wait(node, op->other, unlink_again, op)))
 		return;
 	writer_init(&w);
 	put_u16(&w, 1);
 	put_u64(&w, parent_id);
 	put_string(&w, name, strlen(name));
+	failpoint("remove.begun");
 	node_ask(node, MC_VERB_REMOVE, &w, unlink_reply, op);
+	failpoint("remove.sent");
 }
 
 static bool has_drafts_locked(struct node *node, const struct object *directory)
@@ -233,7 +286,7 @@ static void rmdir_reply(void *context, enum mc_status status, struct reader *bod
 		node_touch_locked(op->object, -1);
 		node_unlock(node);
 	}
-	op_end(op, node_change_status(node, status), NULL);
+	op_end(op, node_change_status(status), NULL);
 }
 
 void node_rmdir(struct node *node, uint64_t parent_id, const char *name, node_done_fn *done,
@@ -274,19 +327,30 @@ struct move {
 	char *new_name;
 	bool noreplace;
 	bool keep_first; /* immutable: an object that is there stays, ours goes */
+	int32_t tid;
 	node_done_fn *done;
 	void *context;
 };
 
-static void move_end(struct move *m, enum mc_status status)
+static void move_free(struct move *m)
 {
-	m->done(m->context, node_change_status(m->node, status), status ? NULL : m->object);
 	node_unref(m->node, m->object);
 	node_unref(m->node, m->from);
 	node_unref(m->node, m->to);
 	free(m->name);
 	free(m->new_name);
 	free(m);
+}
+
+static void move_end(struct move *m, enum mc_status status)
+{
+	if (status == MC_TIMEOUT) {
+		WITH_LOCK(&m->node->lock);
+		node_doubt_name_locked(m->node, m->from->attr.id, m->name);
+		node_doubt_name_locked(m->node, m->to->attr.id, m->new_name);
+	}
+	m->done(m->context, node_change_status(status), status ? NULL : m->object);
+	move_free(m);
 }
 
 static void touch_both_locked(const struct move *m, bool directory)
@@ -306,8 +370,13 @@ static void displace_locked(struct move *m)
 
 	if (!other || other == m->object)
 		return;
+	if (object_is(other, OBJECT_DOUBT)) { /* it may have another name: the master says */
+		object_unname(&node->objects, other);
+		return;
+	}
 	if (!object_is(other, OBJECT_DIRECTORY)) {
-		remove_locked(node, other);
+		remove_replacements_locked(node, other);
+		node_replaced_locked(node, other);
 		return;
 	}
 	object_ref(other);
@@ -402,41 +471,88 @@ static void first_kept(void *context, enum mc_status status, struct object *obje
 	move_end(m, status);
 }
 
-static void rename_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+/* ID: of what has the new name now. */
+static void rename_end(struct move *m, enum mc_status status, uint64_t id)
 {
-	struct move *m = context;
 	struct node *node = m->node;
-	/* An answer that was lost leaves what we asked for. */
-	struct mc_attr attr = {.id = m->object->attr.id};
 
-	if (!status) {
-		get_attr(body, &attr);
-		if (body->failed)
-			status = MC_PROTOCOL;
-	}
 	if (status == MC_EXISTS && m->keep_first && !m->noreplace) {
 		node_unlink(node, m->from->attr.id, m->name, first_kept, m);
 		return;
 	}
-	if (status == MC_NOT_FOUND && resent)
-		status = MC_OK;
 	if (!status) {
 		node_lock(node);
 		bool directory = object_is(m->object, OBJECT_DIRECTORY);
 		displace_locked(m);
-		bool ours = attr.id == m->object->attr.id; /* not what took the name meanwhile */
+		bool ours = id == m->object->attr.id; /* not what took the name meanwhile */
 		if (!ours ||
 		    object_name(&node->objects, m->object, m->to, m->new_name, strlen(m->new_name)))
 			object_unname(&node->objects, m->object);
+		if (!ours) /* the kernel moves what it believed to be there */
+			node->events.forget_all(node->events.context);
 		if (!object_is(m->object, OBJECT_LOCAL))
 			node_note_name_locked(node, m->to, m->new_name);
 		touch_both_locked(m, directory);
 		bool local = object_is(m->object, OBJECT_LOCAL);
 		node_unlock(node);
+		failpoint("rename.moved");
 		if (local)
 			node_rewrite_record(node, m->object);
 	}
 	move_end(m, status);
+}
+
+/* Whether this is the path that the object was to get. */
+static bool is_new_path(struct move *m, const char *path, size_t size)
+{
+	char to[MC_PATH_MAX + 1];
+	size_t to_size, name_size = strlen(m->new_name);
+
+	node_lock(m->node);
+	enum mc_status status = object_path(m->to, to, &to_size);
+	node_unlock(m->node);
+	if (status || size < name_size ||
+	    memcmp(path + size - name_size, m->new_name, name_size) != 0)
+		return false;
+	if (to_size == 0)
+		return size == name_size;
+	return size == to_size + 1 + name_size && path[to_size] == '/' &&
+	       memcmp(path, to, to_size) == 0;
+}
+
+static void rename_where(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct move *m = context;
+	size_t size = 0;
+
+	(void)resent;
+	if (status == MC_OK) {
+		const char *path = get_string(body, &size);
+		if (body->failed)
+			status = MC_PROTOCOL;
+		else
+			status = is_new_path(m, path, size) ? MC_OK : MC_NOT_FOUND;
+	} else if (status == MC_NOT_FOUND) {
+		status = MC_TIMEOUT; /* removed or replaced since, under whichever name */
+	}
+	rename_end(m, status, m->object->attr.id);
+}
+
+static void rename_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct move *m = context;
+	struct mc_attr attr = {0};
+
+	failpoint("rename.answered");
+	if (!status) {
+		get_attr(body, &attr);
+		if (body->failed)
+			status = MC_PROTOCOL;
+	}
+	if (status == MC_NOT_FOUND && resent)
+		ask_where(m->node, m->object, rename_where, m);
+	else
+		rename_end(m, status, attr.id);
 }
 
 static void move_named(struct move *m)
@@ -450,7 +566,9 @@ static void move_named(struct move *m)
 	put_u64(&w, m->to->attr.id);
 	put_string(&w, m->new_name, strlen(m->new_name));
 	put_u32(&w, m->noreplace || m->keep_first ? MC_RENAME_NOREPLACE : 0);
+	failpoint("rename.begun");
 	node_ask(node, MC_VERB_RENAME, &w, rename_reply, m);
+	failpoint("rename.sent");
 }
 
 /* A new version is on its way to the master: its name moves when it has arrived. */
@@ -476,6 +594,7 @@ static struct move *move_new(struct node *node, const struct node_rename *rename
 	m->name = strdup(rename->name);
 	m->new_name = strdup(rename->new_name);
 	m->noreplace = rename->noreplace;
+	m->tid = rename->tid;
 	m->keep_first = node->config.immutable && !object_is(object, OBJECT_DIRECTORY);
 	if (!m->name || !m->new_name) {
 		free(m->name);
@@ -487,6 +606,20 @@ static struct move *move_new(struct node *node, const struct node_rename *rename
 	object_ref(from);
 	object_ref(to);
 	return m;
+}
+
+static void move_again(void *context, enum mc_status status)
+{
+	struct move *m = context;
+
+	if (status) {
+		move_end(m, status);
+		return;
+	}
+	struct node_rename how = {m->from->attr.id, m->name,	  m->to->attr.id,
+				  m->new_name,	    m->noreplace, m->tid};
+	node_rename(m->node, &how, m->done, m->context);
+	move_free(m);
 }
 
 void node_rename(struct node *node, const struct node_rename *rename, node_done_fn *done,
@@ -508,155 +641,20 @@ void node_rename(struct node *node, const struct node_rename *rename, node_done_
 	bool publishing = object && object_is(object, OBJECT_PUBLISHING);
 	node_unlock(node);
 	if (!m) {
-		done(context, from && to && object ? MC_NO_MEMORY : MC_NOT_FOUND, NULL);
+		/* The kernel found the name, and it changed since: let it look again. */
+		done(context, from && to && object ? MC_NO_MEMORY : MC_STALE, NULL);
 		return;
 	}
 	m->done = done;
 	m->context = context;
+	if (publishing && node_doubt_wait(node, object, move_again, m))
+		return;
 	if (unpublished && !publishing)
 		move_draft(m);
 	else if (publishing)
 		node_flush(node, object, move_flushed, m);
 	else
 		move_named(m);
-}
-
-/* -- list -- */
-
-#define LIST_DRAFTS (1ull << 62) /* cursors from here on are ids of drafts */
-
-struct listing {
-	struct node *node;
-	struct node_list list;
-	struct object *directory; /* counted */
-	node_done_fn *done;
-	void *context;
-};
-
-static int by_id(const void *a, const void *b)
-{
-	uint64_t ia = (*(struct object *const *)a)->attr.id,
-		 ib = (*(struct object *const *)b)->attr.id;
-
-	return ia < ib ? -1 : ia > ib;
-}
-
-static size_t collect_drafts_locked(struct node *node, const struct object *directory,
-				    uint64_t after, struct object **drafts)
-{
-	size_t count = 0;
-
-	for (uint32_t i = 0; directory->children > 0 && i < node->objects.size; i++) {
-		for (struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
-			if (o->parent != directory || !object_is(o, OBJECT_NAMED) ||
-			    object_is(o, OBJECT_PUBLISHED) || o->attr.id <= after)
-				continue;
-			if (drafts)
-				drafts[count] = o;
-			count++;
-		}
-	}
-	return count;
-}
-
-static enum mc_status list_drafts_locked(struct listing *l)
-{
-	struct node *node = l->node;
-	uint64_t after = l->list.cursor >= LIST_DRAFTS ? l->list.cursor - LIST_DRAFTS : 0;
-	size_t count = collect_drafts_locked(node, l->directory, after, NULL);
-
-	if (count == 0)
-		return MC_OK;
-	CLEANUP_FREE struct object **drafts = malloc(count * sizeof(*drafts));
-	if (!drafts)
-		return MC_NO_MEMORY;
-	collect_drafts_locked(node, l->directory, after, drafts);
-	qsort(drafts, count, sizeof(*drafts), by_id);
-	for (size_t i = 0; i < count; i++) {
-		node_sync_locked(node, drafts[i]);
-		struct mc_entry entry = {.attr = drafts[i]->attr};
-		if (!l->list.add(l->list.context, &entry, drafts[i]->name,
-				 LIST_DRAFTS + drafts[i]->attr.id))
-			break;
-	}
-	return MC_OK;
-}
-
-static void listing_end(struct listing *l, enum mc_status status)
-{
-	l->done(l->context, status, l->directory);
-	node_unref(l->node, l->directory);
-	free(l);
-}
-
-static void list_reply(void *context, enum mc_status status, struct reader *body, bool resent)
-{
-	struct listing *l = context;
-	struct node *node = l->node;
-	bool room = true;
-
-	(void)resent;
-	if (status) {
-		listing_end(l, status);
-		return;
-	}
-	bool end = get_u8(body) != 0;
-	uint16_t count = get_u16(body);
-	node_lock(node);
-	for (uint16_t i = 0; room && i < count; i++) {
-		struct mc_entry entry;
-		char name[MC_NAME_MAX + 1];
-		uint64_t cursor = get_u64(body);
-		get_text(body, name, sizeof(name));
-		get_entry(body, &entry);
-		if (body->failed) {
-			status = MC_PROTOCOL;
-			break;
-		}
-		room = l->list.add(l->list.context, &entry, name, cursor);
-	}
-	if (!status && room && end)
-		status = list_drafts_locked(l);
-	node_unlock(node);
-	listing_end(l, status);
-}
-
-void node_list(struct node *node, const struct node_list *list, node_done_fn *done, void *context)
-{
-	struct listing *l = calloc(1, sizeof(*l));
-	struct object *directory = find_directory(node, list->directory);
-	struct writer w;
-
-	if (!l || !directory) {
-		free(l);
-		node_unref(node, directory);
-		done(context, directory ? MC_NO_MEMORY : MC_NOT_FOUND, NULL);
-		return;
-	}
-	*l = (struct listing){node, *list, directory, done, context};
-	if (list->cursor >= LIST_DRAFTS) {
-		node_lock(node);
-		enum mc_status status = list_drafts_locked(l);
-		node_unlock(node);
-		listing_end(l, status);
-		return;
-	}
-	writer_init(&w);
-	put_u64(&w, list->directory);
-	put_u64(&w, list->cursor);
-	put_u32(&w, list->count_max);
-	node_ask(node, MC_VERB_LIST, &w, list_reply, l);
-}
-
-struct object *node_listed_locked(struct node *node, uint64_t parent, const char *name,
-				  const struct mc_entry *entry)
-{
-	struct object *directory = object_find(&node->objects, parent);
-	struct object *object = object_find(&node->objects, entry->attr.id);
-
-	if (object && !object_is(object, OBJECT_PUBLISHED))
-		return object; /* a draft of ours */
-	return directory ? node_adopt_locked(node, directory, name, strlen(name), entry) : NULL;
 }
 
 /* What is not remembered must not be concluded from; the master may grant it again. */

@@ -123,6 +123,14 @@ void node_ask(struct node *node, enum mc_verb verb, struct writer *body, client_
 		writer_fini(body);
 }
 
+void node_ask_here(struct node *node, enum mc_verb verb, struct writer *body,
+		   client_reply_fn *reply, void *context)
+{
+	client_call_here(node->client, verb, body, node->config.timeout_ms, reply, context);
+	if (body)
+		writer_fini(body);
+}
+
 void node_ignore_reply(void *context, enum mc_status status, struct reader *body, bool resent)
 {
 	(void)context;
@@ -138,11 +146,9 @@ void node_ignore_done(void *context, enum mc_status status, struct object *objec
 	(void)object;
 }
 
-enum mc_status node_change_status(struct node *node, enum mc_status status)
+enum mc_status node_change_status(enum mc_status status)
 {
-	if (status == MC_TIMEOUT && !client_connected(node->client))
-		return MC_READ_ONLY;
-	return status;
+	return status == MC_UNREACHABLE ? MC_READ_ONLY : status;
 }
 
 enum mc_status read_item(enum mc_status status, struct reader *body)
@@ -217,6 +223,8 @@ enum mc_status node_open(const struct node_config *config, const struct node_eve
 	if (!status)
 		status = pool_open(&config->pool, &n->pool);
 	if (!status)
+		status = stock_start(n->pool, node_stock_room(n), &n->stock);
+	if (!status)
 		status = node_scan(n);
 	if (!status)
 		status = node_transports_open(n);
@@ -230,6 +238,7 @@ enum mc_status node_open(const struct node_config *config, const struct node_eve
 	if (status) {
 		client_close(n->client);
 		node_transports_close(n);
+		stock_stop(n->stock);
 		pool_close(n->pool);
 		object_table_fini(&n->objects);
 		free(n);
@@ -251,12 +260,16 @@ enum mc_status node_wait_ready(struct node *node, uint32_t timeout_ms)
 		until.tv_nsec -= 1000000000;
 	}
 	WITH_LOCK(&node->lock);
-	while (node->session == 0) {
+	while (!node->announced) {
 		if (node->stopping)
 			return MC_CANCELLED;
 		if (pthread_cond_timedwait(&node->change, &node->lock, &until) != 0)
-			return MC_TIMEOUT;
+			break;
 	}
+	if (node->session == 0)
+		return MC_TIMEOUT;
+	if (!node->announced)
+		log_warn("the master has not taken the inventory yet, going on");
 	return MC_OK;
 }
 
@@ -273,6 +286,7 @@ void node_stop(struct node *node)
 	pthread_join(node->janitor, NULL);
 	node_pulls_cancel(node);
 	client_stop(node->client);
+	node_doubts_stop(node);
 }
 
 void node_close(struct node *node, bool destroy_pool)
@@ -280,10 +294,13 @@ void node_close(struct node *node, bool destroy_pool)
 	if (!node)
 		return;
 	node_stop(node);
+	node_borrows_end(node); /* of what was open when the mount ended */
 	node_transports_close(node);
 	client_close(node->client);
-	node_condemned_turn(node, true);
+	node_condemned_end(node);
 	node_linger_end(node);
+	node_claims_end(node);
+	node_doubts_end(node);
 	for (uint32_t i = 0; i < node->objects.size; i++) {
 		for (struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
 			if (o->draft_fd >= 0)
@@ -294,6 +311,7 @@ void node_close(struct node *node, bool destroy_pool)
 		}
 	}
 	object_table_fini(&node->objects);
+	stock_stop(node->stock);
 	if (destroy_pool)
 		pool_destroy(node->pool);
 	else
@@ -434,6 +452,21 @@ char *node_stats(struct node *node)
 	return text;
 }
 
+static void peers_status_locked(const struct node *node, FILE *out)
+{
+	for (uint32_t i = 0; i < node->node_count; i++) {
+		const struct mc_node *peer = &node->nodes[i];
+		struct node_reach reach;
+
+		if (peer->id == node->id)
+			continue;
+		bool reached = node_reach_locked(node, peer, 0, &reach);
+		fprintf(out, "peer %s %s (%s)\n", peer->name,
+			reached ? reach.transport->ops->name : "unreachable",
+			node_reach_why(node, peer, &reach));
+	}
+}
+
 char *node_status(struct node *node)
 {
 	char *text = NULL;
@@ -460,6 +493,7 @@ char *node_status(struct node *node)
 		fprintf(out, "transport %s\n", endpoint);
 	}
 	fprintf(out, "transport_option %s\n", node->config.transport);
+	peers_status_locked(node, out);
 	fclose(out);
 	return text;
 }

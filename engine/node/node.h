@@ -41,13 +41,15 @@ struct node_config {
 	const char *announce_host;
 	uint32_t port_first; /* range of ports for peers; 0: any */
 	uint32_t port_last;
-	const char *transport;	   /* "auto", or the one to use: "tcp", "shm" */
-	uint64_t stream_threshold; /* bytes; larger objects are readable while they arrive */
-	uint32_t timeout_ms;	   /* for every remote step */
-	uint32_t watermark_high;   /* percent of the pool: eviction begins */
-	uint32_t watermark_low;	   /* percent: eviction ends */
-	bool immutable;		   /* a second put of a key is MC_EXISTS */
-	bool metacache;		   /* answer from what the master said before */
+	const char *transport;	       /* "auto", or one: "rdma", "tcp", "shm" */
+	uint64_t stream_threshold;     /* bytes; larger objects are readable while they arrive */
+	uint32_t timeout_ms;	       /* for every remote step */
+	uint32_t watermark_high;       /* percent of the pool: eviction begins */
+	uint32_t watermark_low;	       /* percent: eviction ends */
+	bool immutable;		       /* a second put of a key is MC_EXISTS */
+	bool guest;		       /* lends nothing: what is put here moves to other nodes */
+	struct mc_placement placement; /* of what is put here where no policy says */
+	bool metacache;		       /* answer from what the master said before */
 };
 
 /* What the mount is told, by any of the node's threads; none of these may wait. */
@@ -66,7 +68,13 @@ typedef void node_done_fn(void *context, enum mc_status status, struct object *o
 
 MC_MUST_CHECK enum mc_status node_open(const struct node_config *config,
 				       const struct node_events *events, struct node **node);
-/* Wait (at most timeout_ms) until the master has answered HELLO.  MC_TIMEOUT, MC_CANCELLED. */
+/*
+ * Wait (at most timeout_ms) until the master has answered HELLO and, where it can,
+ * has taken the inventory: then what the pool holds is found by name.
+ *
+ * MC_TIMEOUT     no master answered
+ * MC_CANCELLED   the node is being stopped
+ */
 MC_MUST_CHECK enum mc_status node_wait_ready(struct node *node, uint32_t timeout_ms);
 /*
  * End what waits for the master or a peer (MC_CANCELLED); whatever is asked
@@ -128,7 +136,12 @@ void node_unlink(struct node *node, uint64_t parent, const char *name, node_done
 void node_rmdir(struct node *node, uint64_t parent, const char *name, node_done_fn *done,
 		void *context);
 
-/* MC_EXISTS with noreplace.  What was published stays so, under a staging name too. */
+/*
+ * What was published stays so, under a staging name too.
+ *
+ * MC_EXISTS   with noreplace
+ * MC_STALE    the name is not known here (any more): look it up again
+ */
 struct node_rename {
 	uint64_t parent;
 	const char *name;
@@ -182,11 +195,19 @@ void node_listxattr(struct node *node, struct object *object, node_xattr_fn *don
 void node_setxattr(struct node *node, struct object *object, const char *name, const void *value,
 		   size_t size, int flags, node_done_fn *done, void *context);
 
+/*
+ * Set the wanted count of copies of what is below a directory, cluster-wide:
+ * the policy of its path.  0 takes it back.
+ */
+void node_set_policy(struct node *node, struct object *directory, uint8_t replicas,
+		     node_done_fn *done, void *context);
+
 /* -- content (publish.c, pull.c) -- */
 
 enum node_open_flag {
 	NODE_OPEN_WRITE = 1u << 0,
 	NODE_OPEN_TRUNCATE = 1u << 1,
+	NODE_OPEN_COPY = 1u << 2, /* bytes of our own: MC_BUSY while it is lent to readers here */
 };
 
 /*
@@ -208,6 +229,12 @@ bool node_arriving_locked(struct node *node, struct object *object);
 void node_await(struct node *node, struct object *object, uint64_t offset, uint64_t length,
 		node_done_fn *done, void *context);
 
+/*
+ * A descriptor of the bytes of an open object, for reading.  own: the caller's to
+ * close; else it lasts as long as the object is open.
+ */
+MC_MUST_CHECK enum mc_status node_file(struct node *node, struct object *object, int *fd,
+				       bool *own);
 /* A descriptor of the bytes of an open object, the caller's to close. */
 MC_MUST_CHECK enum mc_status node_descriptor(struct node *node, struct object *object, bool write,
 					     int *fd);
@@ -237,6 +264,13 @@ void node_location(struct node *node, const struct object *object, char *text, s
 
 /* Counters, one "name value" a line, terminated; the caller frees.  NULL: no memory. */
 char *node_stats(struct node *node);
+
+/* The same as metrics of Prometheus. */
+struct writer;
+void node_metrics(struct node *node, struct writer *w);
+
+/* There is a master that answers. */
+bool node_connected(const struct node *node);
 
 /* The master's address as connected, for people. */
 void node_master(struct node *node, char *text, size_t size);

@@ -121,6 +121,15 @@ struct object *object_new(struct object_table *table, uint64_t id)
 	return object;
 }
 
+void object_set_attr(struct object *object, const struct mc_attr *attr)
+{
+	enum { REST = offsetof(struct mc_attr, version) };
+
+	_Static_assert(offsetof(struct mc_attr, id) == 0, "the id comes first");
+	/* Not even the same id is written: other threads read it. */
+	memcpy((uint8_t *)&object->attr + REST, (const uint8_t *)attr + REST, sizeof(*attr) - REST);
+}
+
 struct object *object_find(struct object_table *table, uint64_t id)
 {
 	struct object *object = table->by_id[id_bucket(table, id)];

@@ -17,7 +17,8 @@
  *
  * Ownership   Counted references: object_unref() by the last holder frees.
  *             Being in the table by name counts as one.
- * Threads     Every function wants node->lock held by the caller.
+ * Threads     Every function wants node->lock held by the caller.  An id never
+ *             changes: it is read without.
  * Limits      About 220 bytes a record beside its name.
  */
 #ifndef ENGINE_NODE_OBJECT_H
@@ -41,6 +42,8 @@ enum object_flag {
 	OBJECT_IMPLIED = 1u << 11,    /* attributes not known yet, only id and place */
 	OBJECT_BROKEN = 1u << 13,     /* its stream ended early; no read until all have closed it */
 	OBJECT_REMOVED = 1u << 12,    /* unlinked or replaced: nlink is 0 */
+	OBJECT_CLAIMED = 1u << 14,    /* written in place: nobody takes its file (shelf.h) */
+	OBJECT_DOUBT = 1u << 15,      /* ... PUBLISHING, and the answer did not come (doubt.c) */
 };
 
 struct borrow;
@@ -91,6 +94,9 @@ void object_table_fini(struct object_table *table);
 
 /* Make a record with one reference, in the table by id.  NULL: out of memory. */
 struct object *object_new(struct object_table *table, uint64_t id);
+
+/* Take over all of the attributes but the id, which stays what it is. */
+void object_set_attr(struct object *object, const struct mc_attr *attr);
 
 struct object *object_find(struct object_table *table, uint64_t id);
 struct object *object_lookup(struct object_table *table, uint64_t parent, const char *name,

@@ -27,7 +27,9 @@
 struct pool {
 	int directory;
 	int objects;
+	int drafts;
 	int lock;
+	int proc;     /* /proc/self/fd: the way to a file that has no name */
 	bool mounted; /* by us, now or in an earlier life */
 	bool tmpfs;
 	uint64_t size;
@@ -36,6 +38,7 @@ struct pool {
 	char path[MC_PATH_MAX + 1];
 	char kind[128];
 	_Atomic int64_t accounted;
+	_Atomic uint64_t spare;
 };
 
 static enum mc_status io_error(const char *what, const char *path)
@@ -144,6 +147,31 @@ static enum mc_status choose_xattr(struct pool *pool)
 	return MC_OK;
 }
 
+static void empty_directory(int directory)
+{
+	CLEANUP_FD int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!stream)
+		return;
+	fd = -1;
+	struct dirent *entry;
+	while ((entry = readdir(stream)) != NULL) {
+		if (entry->d_name[0] != '.')
+			unlinkat(directory, entry->d_name, 0);
+	}
+	closedir(stream);
+}
+
+/* A directory in the pool's own, made if it is missing. */
+static enum mc_status open_directory(struct pool *pool, const char *name, int *fd)
+{
+	if (mkdirat(pool->directory, name, 0700) < 0 && errno != EEXIST)
+		return io_error("make a directory", pool->path);
+	*fd = openat(pool->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *fd < 0 ? io_error("open a directory", pool->path) : MC_OK;
+}
+
 static enum mc_status open_directories(struct pool *pool)
 {
 	struct statfs fs;
@@ -153,14 +181,12 @@ static enum mc_status open_directories(struct pool *pool)
 		return io_error("be opened", pool->path);
 	if (fstatfs(pool->directory, &fs) == 0)
 		pool->tmpfs = fs.f_type == TMPFS_MAGIC;
-	if (mkdirat(pool->directory, "objects", 0700) < 0 && errno != EEXIST)
-		return io_error("make a directory", pool->path);
 	if (mkdirat(pool->directory, "aside", 0700) < 0 && errno != EEXIST)
 		return io_error("make a directory", pool->path);
-	pool->objects = openat(pool->directory, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (pool->objects < 0)
-		return io_error("open its objects", pool->path);
-	return MC_OK;
+	enum mc_status status = open_directory(pool, "objects", &pool->objects);
+	if (status == MC_OK)
+		status = open_directory(pool, "drafts", &pool->drafts);
+	return status;
 }
 
 enum mc_status pool_open(const struct pool_config *config, struct pool **pool)
@@ -170,7 +196,8 @@ enum mc_status pool_open(const struct pool_config *config, struct pool **pool)
 	struct pool *p = calloc(1, sizeof(*p));
 	if (!p)
 		return MC_NO_MEMORY;
-	p->directory = p->objects = p->lock = -1;
+	p->directory = p->objects = p->drafts = p->lock = -1;
+	p->proc = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	p->size = config->size & ~4095ull;
 	strcpy(p->path, config->path);
 	snprintf(p->kind, sizeof(p->kind), "directory");
@@ -184,8 +211,10 @@ enum mc_status pool_open(const struct pool_config *config, struct pool **pool)
 		status = open_directories(p);
 	if (!status)
 		status = take_lock(p);
-	if (!status)
+	if (!status) {
+		empty_directory(p->drafts); /* of a daemon that died */
 		status = load_uuid(p);
+	}
 	if (!status)
 		status = choose_xattr(p);
 	if (status) {
@@ -204,25 +233,13 @@ void pool_close(struct pool *pool)
 		close(pool->lock);
 	if (pool->objects >= 0)
 		close(pool->objects);
+	if (pool->drafts >= 0)
+		close(pool->drafts);
 	if (pool->directory >= 0)
 		close(pool->directory);
+	if (pool->proc >= 0)
+		close(pool->proc);
 	free(pool);
-}
-
-static void empty_directory(int directory)
-{
-	CLEANUP_FD int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!stream)
-		return;
-	fd = -1;
-	struct dirent *entry;
-	while ((entry = readdir(stream)) != NULL) {
-		if (entry->d_name[0] != '.')
-			unlinkat(directory, entry->d_name, 0);
-	}
-	closedir(stream);
 }
 
 void pool_destroy(struct pool *pool)
@@ -233,6 +250,7 @@ void pool_destroy(struct pool *pool)
 	bool mounted = pool->mounted;
 	strcpy(path, pool->path);
 	empty_directory(pool->objects);
+	empty_directory(pool->drafts);
 	unlinkat(pool->directory, "uuid", 0);
 	pool_close(pool);
 	if (mounted && umount2(path, MNT_DETACH) < 0)
@@ -249,6 +267,16 @@ const uint8_t *pool_uuid(const struct pool *pool)
 const char *pool_path(const struct pool *pool)
 {
 	return pool->path;
+}
+
+int pool_objects(const struct pool *pool)
+{
+	return pool->objects;
+}
+
+void pool_name(uint64_t id, char name[POOL_NAME_SIZE])
+{
+	snprintf(name, POOL_NAME_SIZE, "%016" PRIx64, id);
 }
 
 const char *pool_kind(const struct pool *pool)
@@ -275,11 +303,6 @@ enum mc_status pool_record(struct pool *pool, int fd, const void *record, size_t
 	return errno == ENOSPC ? MC_NO_SPACE : io_error("write a record", pool->path);
 }
 
-static void object_file(uint64_t id, char name[17])
-{
-	snprintf(name, 17, "%016" PRIx64, id);
-}
-
 enum mc_status pool_record_id(struct pool *pool, uint64_t id, const void *record, size_t size)
 {
 	int fd;
@@ -292,6 +315,16 @@ enum mc_status pool_record_id(struct pool *pool, uint64_t id, const void *record
 	return status;
 }
 
+enum mc_status pool_record_of(const struct pool *pool, int fd, void *record, size_t *size)
+{
+	ssize_t got = pool->xattr ? fgetxattr(fd, pool->xattr, record, *size) : -1;
+
+	if (got < 0)
+		return MC_IO;
+	*size = (size_t)got;
+	return MC_OK;
+}
+
 enum mc_status pool_read_record(struct pool *pool, uint64_t id, void *record, size_t *size)
 {
 	int fd;
@@ -299,32 +332,72 @@ enum mc_status pool_read_record(struct pool *pool, uint64_t id, void *record, si
 
 	if (status)
 		return status;
-	ssize_t got = pool->xattr ? fgetxattr(fd, pool->xattr, record, *size) : -1;
+	status = pool_record_of(pool, fd, record, size);
 	close(fd);
-	if (got < 0)
-		return MC_IO;
-	*size = (size_t)got;
-	return MC_OK;
+	return status;
+}
+
+/* Give a draft that had a name before its name back. */
+static bool name_again(struct pool *pool, const char *name)
+{
+	return renameat2(pool->drafts, name, pool->objects, name, RENAME_NOREPLACE) == 0;
 }
 
 enum mc_status pool_commit(struct pool *pool, int fd, uint64_t id)
 {
-	char from[32], name[17];
+	char from[16], name[POOL_NAME_SIZE];
+	struct stat st;
 
-	snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
-	object_file(id, name);
-	if (linkat(AT_FDCWD, from, pool->objects, name, AT_SYMLINK_FOLLOW) == 0)
+	pool_name(id, name);
+	if (fstat(fd, &st) == 0 && st.st_nlink > 0 && name_again(pool, name))
+		return MC_OK;
+	/* Without CAP_DAC_READ_SEARCH older kernels refuse the short way with ENOENT. */
+	if (linkat(fd, "", pool->objects, name, AT_EMPTY_PATH) == 0)
+		return MC_OK;
+	snprintf(from, sizeof(from), "%d", fd);
+	if (errno == ENOENT &&
+	    linkat(pool->proc, from, pool->objects, name, AT_SYMLINK_FOLLOW) == 0)
 		return MC_OK;
 	if (errno == EEXIST)
 		return MC_EXISTS;
 	return errno == ENOSPC ? MC_NO_SPACE : io_error("name a draft", pool->path);
 }
 
+void pool_withdraw(struct pool *pool, uint64_t id)
+{
+	char name[POOL_NAME_SIZE];
+
+	pool_name(id, name);
+	if (renameat(pool->objects, name, pool->drafts, name) < 0 && errno != ENOENT)
+		(void)io_error("take a name back", pool->path);
+}
+
+void pool_forget(struct pool *pool, uint64_t id)
+{
+	char name[POOL_NAME_SIZE];
+
+	pool_name(id, name);
+	if (unlinkat(pool->drafts, name, 0) < 0 && errno != ENOENT)
+		(void)io_error("forget a draft", pool->path);
+}
+
+enum mc_status pool_open_again(struct pool *pool, int fd, int *again)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%d", fd);
+	int file = openat(pool->proc, name, O_RDONLY | O_CLOEXEC);
+	if (file < 0)
+		return mc_status_from_errno(errno);
+	*again = file;
+	return MC_OK;
+}
+
 enum mc_status pool_object(struct pool *pool, uint64_t id, int flags, int *fd)
 {
-	char name[17];
+	char name[POOL_NAME_SIZE];
 
-	object_file(id, name);
+	pool_name(id, name);
 	int file = openat(pool->objects, name, flags | O_CLOEXEC | O_NOFOLLOW);
 	if (file < 0)
 		return errno == ENOENT ? MC_NOT_FOUND : io_error("open an object", pool->path);
@@ -334,9 +407,9 @@ enum mc_status pool_object(struct pool *pool, uint64_t id, int flags, int *fd)
 
 enum mc_status pool_stat(struct pool *pool, uint64_t id, int fd, struct stat *st)
 {
-	char name[17];
+	char name[POOL_NAME_SIZE];
 
-	object_file(id, name);
+	pool_name(id, name);
 	if ((fd >= 0 ? fstat(fd, st) : fstatat(pool->objects, name, st, AT_SYMLINK_NOFOLLOW)) == 0)
 		return MC_OK;
 	return errno == ENOENT ? MC_NOT_FOUND : io_error("stat an object", pool->path);
@@ -347,9 +420,9 @@ static const struct timespec mark = {.tv_sec = 1, .tv_nsec = 7};
 void pool_mark(struct pool *pool, uint64_t id, int fd)
 {
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mark};
-	char name[17];
+	char name[POOL_NAME_SIZE];
 
-	object_file(id, name);
+	pool_name(id, name);
 	if ((fd >= 0 ? futimens(fd, times) : utimensat(pool->objects, name, times, 0)) < 0)
 		(void)io_error("mark an object", pool->path);
 }
@@ -364,11 +437,16 @@ void pool_account(struct pool *pool, int64_t bytes)
 	pool->accounted += bytes;
 }
 
+void pool_spare(struct pool *pool, int64_t bytes)
+{
+	pool->spare += (uint64_t)bytes;
+}
+
 void pool_remove(struct pool *pool, uint64_t id)
 {
-	char name[17];
+	char name[POOL_NAME_SIZE];
 
-	object_file(id, name);
+	pool_name(id, name);
 	if (unlinkat(pool->objects, name, 0) < 0 && errno != ENOENT)
 		(void)io_error("remove an object", pool->path);
 }
@@ -389,16 +467,19 @@ void pool_space(struct pool *pool, struct pool_space *space)
 	if (fstatfs(pool->objects, &fs) < 0)
 		return;
 	uint64_t block = (uint64_t)fs.f_bsize;
-	uint64_t free = fs.f_bavail * block;
+	uint64_t spare = pool->spare;
+	uint64_t free = fs.f_bavail * block + spare;
 	if (pool->mounted) {
 		space->capacity = fs.f_blocks * block;
 		space->used = space->capacity - fs.f_bfree * block;
+		space->used -= spare < space->used ? spare : space->used;
 	} else {
 		space->used = (uint64_t)(pool->accounted > 0 ? pool->accounted : 0);
 	}
 	space->free = space->used < space->capacity ? space->capacity - space->used : 0;
 	if (space->free > free)
 		space->free = free;
+	space->spare = spare < space->free ? spare : space->free;
 }
 
 static bool parse_file(const char *name, uint64_t *id)
@@ -408,8 +489,8 @@ static bool parse_file(const char *name, uint64_t *id)
 	if (strlen(name) != 16)
 		return false;
 	*id = strtoull(name, &end, 16);
-	char again[17];
-	object_file(*id, again);
+	char again[POOL_NAME_SIZE];
+	pool_name(*id, again);
 	return *end == '\0' && strcmp(again, name) == 0;
 }
 
@@ -455,25 +536,35 @@ enum mc_status pool_scan(struct pool *pool, void (*visit)(void *, const struct p
 	return MC_OK;
 }
 
-static bool lease(struct pool *pool, uint64_t id, int kind)
+static bool lease(int fd, int kind)
 {
-	int file;
-
-	if (pool_object(pool, id, O_RDONLY, &file))
-		return false;
-	CLEANUP_FD int fd = file;
 	if (fcntl(fd, F_SETLEASE, kind) < 0)
 		return errno != EAGAIN;
 	fcntl(fd, F_SETLEASE, F_UNLCK);
 	return true;
 }
 
+static bool lease_id(struct pool *pool, uint64_t id, int kind)
+{
+	int file;
+
+	if (pool_object(pool, id, O_RDONLY, &file))
+		return false;
+	CLEANUP_FD int fd = file;
+	return lease(fd, kind);
+}
+
 bool pool_unused(struct pool *pool, uint64_t id)
 {
-	return lease(pool, id, F_WRLCK);
+	return lease_id(pool, id, F_WRLCK);
 }
 
 bool pool_unwritten(struct pool *pool, uint64_t id)
 {
-	return lease(pool, id, F_RDLCK);
+	return lease_id(pool, id, F_RDLCK);
+}
+
+bool pool_unwritten_file(int fd)
+{
+	return lease(fd, F_RDLCK);
 }

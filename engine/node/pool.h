@@ -5,6 +5,7 @@
  * (with CAP_SYS_ADMIN) or in a place it was given, with one file an object:
  *
  *     <pool>/objects/<id, 16 hex digits>     the bytes, from offset 0
+ *     <pool>/drafts/<id>                     drafts that had a name; gone at the next start
  *     <pool>/aside/<name>                    what a scan found damaged or foreign
  *     <pool>/uuid                            16 bytes, drawn once: who this node is
  *     <pool>/lock                            held (flock) while a daemon runs
@@ -24,6 +25,8 @@
 #include <mooncake/status.h>
 #include <mooncake/types.h>
 
+#define POOL_NAME_SIZE 17 /* of a file, with the end */
+
 struct pool;
 
 struct pool_config {
@@ -36,6 +39,7 @@ struct pool_space {
 	uint64_t capacity; /* bytes */
 	uint64_t used;
 	uint64_t free;
+	uint64_t spare; /* of what is free: held by files that can go at once (stock.h) */
 };
 
 /* What scan found under objects/. */
@@ -60,6 +64,10 @@ void pool_destroy(struct pool *pool);
 
 const uint8_t *pool_uuid(const struct pool *pool);
 const char *pool_path(const struct pool *pool);
+/* The directory of the objects, which stays the pool's. */
+int pool_objects(const struct pool *pool);
+/* The name of an object's file in it. */
+void pool_name(uint64_t id, char name[POOL_NAME_SIZE]);
 /* A tmpfs mounted by us, with huge pages: "tmpfs huge=within_size", or why not. */
 const char *pool_kind(const struct pool *pool);
 
@@ -77,8 +85,23 @@ MC_MUST_CHECK enum mc_status pool_record_id(struct pool *pool, uint64_t id, cons
 MC_MUST_CHECK enum mc_status pool_read_record(struct pool *pool, uint64_t id, void *record,
 					      size_t *size);
 
+/* The same of a file of any pool whose records stand where this one's do. */
+MC_MUST_CHECK enum mc_status pool_record_of(const struct pool *pool, int fd, void *record,
+					    size_t *size);
+
 /* Give a draft its name.  MC_EXISTS: an object with that id is there. */
 MC_MUST_CHECK enum mc_status pool_commit(struct pool *pool, int fd, uint64_t id);
+
+/*
+ * Make a committed file a draft again, which can be committed once more.  The
+ * kernel gives no name to a file that lost its last one, so this one stays in
+ * drafts/ until it is committed or pool_forget() is called.
+ */
+void pool_withdraw(struct pool *pool, uint64_t id);
+void pool_forget(struct pool *pool, uint64_t id);
+
+/* Open a draft once more, for reading only: it does not count as a writer (pool_unwritten). */
+MC_MUST_CHECK enum mc_status pool_open_again(struct pool *pool, int fd, int *again);
 
 /* Open a committed object with open(2) flags.  MC_NOT_FOUND. */
 MC_MUST_CHECK enum mc_status pool_object(struct pool *pool, uint64_t id, int flags, int *fd);
@@ -97,6 +120,9 @@ bool pool_marked(const struct stat *st);
 
 /* Bytes of committed objects came or went; what a plain directory counts as used. */
 void pool_account(struct pool *pool, int64_t bytes);
+
+/* Bytes of such spare files came or went: they count as free. */
+void pool_spare(struct pool *pool, int64_t bytes);
 
 /* Take the name away; who has the file open keeps it. */
 void pool_remove(struct pool *pool, uint64_t id);
@@ -119,5 +145,7 @@ bool pool_unused(struct pool *pool, uint64_t id);
 
 /* True when nobody has the file open for writing or mapped writable. */
 bool pool_unwritten(struct pool *pool, uint64_t id);
+/* The same of a file that is open for reading. */
+bool pool_unwritten_file(int fd);
 
 #endif

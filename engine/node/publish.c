@@ -6,7 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/failpoint.h"
+#include "engine/base/placement.h"
 #include "engine/node/record.h"
+
+/* Of the attributes, what the master may have set. */
+#define PLACED_FLAGS ((uint32_t)MC_ATTR_PINNED | (uint32_t)MC_ATTR_REPLICAS)
 
 /*
  * A publish, from the draft to the master's answer:
@@ -14,22 +19,20 @@
  *   mark the file clean -> take its size -> write the record -> name the file
  *   -> PUBLISH -> (MC_OK) the object is published, what it replaces is gone
  *              -> (error) the file loses its name, the object stays a draft
+ *              -> (no answer) in doubt: one of both, when the master has said (doubt.c)
  *
  * What is written between the mark and the answer makes the object dirty
  * again, and the next flush publishes it as the next version.
  */
 struct publishing {
+	struct offer offer; /* first: it comes back as what it is in */
 	struct publishing *next;
 	struct node *node;
-	struct object *object; /* counted, like parent */
-	struct object *parent;
-	char *name;
 	uint32_t flags;
 	bool first; /* the file had no name before */
-	bool sent;  /* to the master, who may act on it whatever we hear */
 	node_done_fn *done;
 	void *context;
-	struct mc_attr attr; /* as offered */
+	struct mc_placement *placement; /* what is said of its copies; NULL: nothing */
 };
 
 /* -- what a local object holds -- */
@@ -59,10 +62,12 @@ void node_discard_locked(struct node *node, struct object *object)
 	if (!object_is(object, OBJECT_LOCAL))
 		return;
 	node->events.let_go(node->events.context, object);
+	node_claim_end_locked(node, object);
 	sieve_remove_locked(node, object);
 	if (object->draft_fd >= 0) {
 		close(object->draft_fd);
 		object->draft_fd = -1;
+		pool_forget(node->pool, object->attr.id);
 	} else if (discard_file_locked(node, object)) {
 		return;
 	}
@@ -138,24 +143,11 @@ void node_rewrite_record(struct node *node, struct object *object)
 
 static void publishing_free(struct publishing *p)
 {
-	node_unref(p->node, p->object);
-	node_unref(p->node, p->parent);
-	free(p->name);
+	node_unref(p->node, p->offer.object);
+	node_unref(p->node, p->offer.parent);
+	free(p->offer.name);
+	free(p->placement);
 	free(p);
-}
-
-/* This node has no replica of it. */
-static void send_drop(struct node *node, const struct mc_attr *attr)
-{
-	struct writer w;
-
-	writer_init(&w);
-	put_u16(&w, 1);
-	put_u8(&w, 1);
-	put_u64(&w, attr->id);
-	put_u64(&w, attr->version);
-	put_u8(&w, MC_REPLICA_PRIMARY);
-	node_ask(node, MC_VERB_REPLICA, &w, node_ignore_reply, NULL);
 }
 
 /* Attributes that were set on the draft follow it to the master. */
@@ -180,7 +172,7 @@ static void send_xattrs(struct node *node, uint64_t id, const uint8_t *bytes, si
 	}
 }
 
-static void replaced_locked(struct node *node, struct object *object)
+void node_replaced_locked(struct node *node, struct object *object)
 {
 	if (!object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED)) {
 		node_removed_locked(node, object);
@@ -192,26 +184,26 @@ static void replaced_locked(struct node *node, struct object *object)
 	object->flags |= OBJECT_REMOVED;
 	object->attr.nlink = 0;
 	object->attr.ctime = clock_real();
-	node_condemn_locked(node, object);
+	node_condemn_locked(node, object, false);
 	object_unref(&node->objects, object);
 }
 
-/* The object takes its name; what had the name is gone. */
-static void published_locked(struct node *node, struct publishing *p, const struct mc_attr *attr)
+/* The master has the object: its file counts as one of the pool's from now on. */
+static void published_file_locked(struct node *node, struct publishing *p,
+				  const struct mc_attr *attr)
 {
-	struct object *object = p->object;
+	struct object *object = p->offer.object;
 	uint64_t allocated = object_is(object, OBJECT_PUBLISHED) ? object->attr.allocated : 0;
-	bool removed = object_is(object, OBJECT_REMOVED);
 
 	object->attr.version = attr->version;
-	object->attr.allocated = p->attr.allocated;
-	object->attr.nlink = removed ? 0 : 1;
-	object->known_session = node->session;
+	object->attr.allocated = p->offer.attr.allocated;
+	object->attr.nlink = object_is(object, OBJECT_REMOVED) ? 0 : 1;
+	object->attr.flags = (object->attr.flags & ~PLACED_FLAGS) | (attr->flags & PLACED_FLAGS);
 	counter_add(&node->counters, COUNTER_PUBLISHES, 1);
 	if (p->first)
 		node->local_count++;
-	node->local_bytes += p->attr.allocated - allocated;
-	pool_account(node->pool, (int64_t)(p->attr.allocated - allocated));
+	node->local_bytes += p->offer.attr.allocated - allocated;
+	pool_account(node->pool, (int64_t)(p->offer.attr.allocated - allocated));
 	sieve_remove_locked(node, object); /* while the flags say of which list */
 	object->flags |= OBJECT_PUBLISHED;
 	object->flags &= ~(uint32_t)(OBJECT_RESERVED | OBJECT_CACHE);
@@ -219,20 +211,52 @@ static void published_locked(struct node *node, struct publishing *p, const stru
 		close(object->draft_fd);
 		object->draft_fd = -1;
 	}
-	if (removed) {
+}
+
+/* The object that the name meant here when the publish began, where it lost it to a lookup. */
+static uint64_t left_over_locked(struct node *node, const struct publishing *p)
+{
+	const struct object *over =
+		p->offer.over ? object_find(&node->objects, p->offer.over) : NULL;
+
+	return over && object_is(over, OBJECT_LOCAL | OBJECT_PUBLISHED) &&
+			       !(over->flags & (OBJECT_NAMED | OBJECT_REMOVED))
+		       ? p->offer.over
+		       : 0;
+}
+
+/*
+ * The object takes its name; what had the name is gone.  Returns the id of what may
+ * be gone as well, 0: nothing.
+ */
+static uint64_t published_locked(struct node *node, struct publishing *p,
+				 const struct mc_attr *attr)
+{
+	struct object *object = p->offer.object;
+	struct object *parent = p->offer.parent;
+	const char *name = p->offer.name;
+
+	published_file_locked(node, p, attr);
+	object->known_session = node->session;
+	if (object_is(object, OBJECT_REMOVED)) {
 		node_discard_locked(node, object);
-		return;
+		return 0;
 	}
-	struct object *other =
-		object_lookup(&node->objects, p->parent->attr.id, p->name, strlen(p->name));
+	if (attr->nlink == 0) { /* published, and gone again before we heard of it */
+		node_lost_name_locked(node, object);
+		node_removed_locked(node, object);
+		return 0;
+	}
+	struct object *other = object_lookup(&node->objects, parent->attr.id, name, strlen(name));
 	if (other && other != object)
-		replaced_locked(node, other);
+		node_replaced_locked(node, other);
 	node_replacement_end_locked(node, object);
 	if (other != object &&
-	    object_name(&node->objects, object, p->parent, p->name, strlen(p->name)) != MC_OK)
+	    object_name(&node->objects, object, parent, name, strlen(name)) != MC_OK)
 		log_warn("out of memory, a published object is not known by name id=%" PRIx64,
 			 object->attr.id);
 	sieve_add_locked(node, object);
+	return left_over_locked(node, p);
 }
 
 static void publish_begin(struct publishing *p);
@@ -243,7 +267,7 @@ static void publish_next(struct node *node, struct object *object)
 	node_lock(node);
 	object->flags &= ~(uint32_t)OBJECT_PUBLISHING;
 	struct publishing **at = &node->publishing;
-	while (*at && (*at)->object != object)
+	while (*at && (*at)->offer.object != object)
 		at = &(*at)->next;
 	struct publishing *next = *at;
 	if (next)
@@ -253,25 +277,76 @@ static void publish_next(struct node *node, struct object *object)
 		publish_begin(next);
 }
 
+static void publish_answer(struct publishing *p, enum mc_status status)
+{
+	p->done(p->context, status, p->offer.object);
+	publishing_free(p);
+}
+
 static void publish_end(struct publishing *p, enum mc_status status)
 {
-	struct node *node = p->node;
-	struct object *object = p->object;
+	publish_next(p->node, p->offer.object);
+	publish_answer(p, status);
+}
 
-	node_ref(node, object);
-	publish_next(node, object);
-	p->done(p->context, status, object);
-	publishing_free(p);
-	node_unref(node, object);
+static void copies_reply(void *context, enum mc_status status, struct reader *body, bool resent)
+{
+	struct publishing *p = context;
+
+	(void)body;
+	(void)resent;
+	/* It was replaced or removed meanwhile: nobody needs its copies. */
+	if (status == MC_NOT_FOUND)
+		status = MC_OK;
+	if (status)
+		log_warn("published with fewer copies than asked for name=\"%s\" id=%" PRIx64
+			 " status=\"%s\"",
+			 p->offer.name, p->offer.attr.id, mc_status_text(status));
+	publish_answer(p, node_change_status(status));
+}
+
+/* Wait until other nodes have copies; they pull them from here meanwhile. */
+static void copies_await(struct publishing *p, uint64_t version, unsigned count)
+{
+	struct writer w;
+
+	publish_next(p->node, p->offer.object);
+	writer_init(&w);
+	put_u64(&w, p->offer.attr.id);
+	put_u64(&w, version);
+	put_u8(&w, (uint8_t)count);
+	node_ask(p->node, MC_VERB_AWAIT, &w, copies_reply, p);
 }
 
 /* A draft under the final name that it was to be published by. */
 static bool own_name_locked(const struct publishing *p)
 {
-	const struct object *object = p->object;
+	const struct object *object = p->offer.object;
 
-	return !object_is(object, OBJECT_PUBLISHED) && object->parent == p->parent &&
-	       strcmp(object->name, p->name) == 0;
+	return !object_is(object, OBJECT_PUBLISHED) && object->parent == p->offer.parent &&
+	       strcmp(object->name, p->offer.name) == 0;
+}
+
+/* A draft that neither has a name nor stands behind one. */
+static bool nameless(const struct object *object)
+{
+	return !object_is(object, OBJECT_NAMED) && !object->original;
+}
+
+/* The master has it not: the file loses its name. */
+static void publish_withdraw_locked(struct publishing *p)
+{
+	struct node *node = p->node;
+	struct object *object = p->offer.object;
+
+	if (p->first) /* it can be published again: by another close, or the same rename */
+		pool_withdraw(node->pool, object->attr.id);
+	object->flags |= OBJECT_DIRTY;
+	/* Nobody ever sees it; who has it open may go on in vain. */
+	if (own_name_locked(p) || (p->first && nameless(object))) {
+		node_lost_name_locked(node, object);
+		node_removed_locked(node, object);
+	}
 }
 
 static void publish_failed(struct publishing *p, enum mc_status status)
@@ -279,20 +354,133 @@ static void publish_failed(struct publishing *p, enum mc_status status)
 	struct node *node = p->node;
 
 	node_lock(node);
-	if (p->first)
-		pool_remove(node->pool, p->object->attr.id);
-	p->object->flags |= OBJECT_DIRTY;
-	if (own_name_locked(p)) { /* nobody ever sees it; who has it open may go on in vain */
-		node_lost_name_locked(node, p->object);
-		node_removed_locked(node, p->object);
+	node_offer_end_locked(&p->offer);
+	publish_withdraw_locked(p);
+	node_unlock(node);
+	if (status != MC_EXISTS)
+		log_warn("a publish failed name=\"%s\" id=%" PRIx64 " status=\"%s\"", p->offer.name,
+			 p->offer.object->attr.id, mc_status_text(status));
+	publish_end(p, node_change_status(status));
+}
+
+/* -- in doubt -- */
+
+/*
+ * The writer hears of it, and the offer stands until the master has said what became
+ * of it.  Under its final name the object is shown when the master shows it.
+ */
+static void publish_doubted(struct publishing *p, enum mc_status status)
+{
+	struct node *node = p->node;
+	struct object *object = p->offer.object;
+	node_done_fn *done = p->done;
+	void *context = p->context;
+
+	log_warn("a publish is in doubt name=\"%s\" id=%" PRIx64 " status=\"%s\"", p->offer.name,
+		 object->attr.id, mc_status_text(status));
+	node_lock(node);
+	object_ref(object);
+	node_doubt_name_locked(node, p->offer.parent->attr.id, p->offer.name);
+	if (own_name_locked(p)) {
+		node_lost_name_locked(node, object);
+		object_unname(&node->objects, object);
+		node_replacement_end_locked(node, object);
+	}
+	node_doubt_locked(node, &p->offer);
+	node_unlock(node);
+	done(context, status, object);
+	node_unref(node, object);
+	node_doubts_turn(node);
+}
+
+void node_publishes_give_up(struct node *node, const struct object *object)
+{
+	struct publishing *given_up = NULL;
+
+	node_lock(node);
+	for (struct publishing **at = &node->publishing; *at;) {
+		struct publishing *p = *at;
+		if (object ? p->offer.object != object
+			   : !object_is(p->offer.object, OBJECT_DOUBT)) {
+			at = &p->next;
+			continue;
+		}
+		*at = p->next;
+		p->next = given_up;
+		given_up = p;
 	}
 	node_unlock(node);
-	if (p->first && p->sent && status == MC_TIMEOUT)
-		send_drop(node, &p->attr); /* should the master hear of it after all */
-	if (status != MC_EXISTS)
-		log_warn("a publish failed name=\"%s\" id=%" PRIx64 " status=\"%s\"", p->name,
-			 p->object->attr.id, mc_status_text(status));
-	publish_end(p, node_change_status(node, status));
+	while (given_up) {
+		struct publishing *next = given_up->next;
+		publish_answer(given_up, MC_TIMEOUT);
+		given_up = next;
+	}
+}
+
+/* Its name may have changed meanwhile: who looks for it asks. */
+static void settled_locked(struct node *node, struct publishing *p, const struct mc_attr *attr)
+{
+	struct object *object = p->offer.object;
+
+	published_file_locked(node, p, attr);
+	object->known_session = 0;
+	node_lost_name_locked(node, object);
+	if (p->first)
+		object_unname(&node->objects, object);
+	if (object->writers == 0)
+		node_linger_locked(node, object);
+	sieve_add_locked(node, object);
+}
+
+/* A version that is not the first has gone from the master with its object. */
+static void lost_locked(struct node *node, struct publishing *p)
+{
+	struct object *object = p->offer.object;
+
+	if (p->first) {
+		publish_withdraw_locked(p);
+		return;
+	}
+	node->events.let_go(node->events.context, object);
+	node_forget_name_locked(node, object);
+	node_discard_locked(node, object);
+	object->known_session = 0;
+}
+
+void node_offer_settle(struct node *node, struct offer *offer, const struct mc_attr *attr)
+{
+	struct publishing *p = (struct publishing *)offer;
+	struct object *object = offer->object;
+	uint8_t *xattrs = NULL;
+	size_t xattrs_size = 0;
+
+	log_info("a publish in doubt was %s name=\"%s\" id=%" PRIx64, attr ? "done" : "not done",
+		 offer->name, offer->attr.id);
+	node_lock(node);
+	if (attr && p->first && object->xattrs)
+		xattrs = node_xattrs_copy_locked(object, &xattrs_size);
+	if (attr)
+		settled_locked(node, p, attr);
+	else
+		lost_locked(node, p);
+	node_unlock(node);
+	if (attr)
+		node_rewrite_record(node, object);
+	if (xattrs)
+		send_xattrs(node, object->attr.id, xattrs, xattrs_size);
+	free(xattrs);
+	if (attr && p->first) /* so that it has its name here as well, if it still has it */
+		node_lookup(node, offer->parent->attr.id, offer->name, node_ignore_done, NULL);
+	if (!attr)
+		node_publishes_give_up(node, object);
+	publish_next(node, object);
+	node_doubt_over(node, object);
+	publishing_free(p);
+}
+
+void node_offer_drop(struct offer *offer)
+{
+	publishing_free((struct publishing *)offer);
 }
 
 static void publish_reply(void *context, enum mc_status status, struct reader *body, bool resent)
@@ -304,58 +492,77 @@ static void publish_reply(void *context, enum mc_status status, struct reader *b
 	size_t xattrs_size = 0;
 
 	(void)resent;
+	failpoint("put.answered");
 	status = read_item(status, body);
 	if (!status) {
 		get_attr(body, &attr);
 		if (body->failed)
 			status = MC_PROTOCOL;
 	}
+	if (status == MC_TIMEOUT || status == MC_CANCELLED) {
+		publish_doubted(p, status);
+		return;
+	}
 	if (status) {
 		publish_failed(p, status);
 		return;
 	}
 	node_lock(node);
-	bool draft = !object_is(p->object, OBJECT_PUBLISHED);
-	if (draft && p->object->xattrs)
-		xattrs = node_xattrs_copy_locked(p->object, &xattrs_size);
-	published_locked(node, p, &attr);
+	node_offer_end_locked(&p->offer);
+	if (p->first && p->offer.object->xattrs)
+		xattrs = node_xattrs_copy_locked(p->offer.object, &xattrs_size);
+	uint64_t left_over = published_locked(node, p, &attr);
 	node_unlock(node);
-	if (attr.version != p->attr.version)
-		node_rewrite_record(node, p->object);
+	if (attr.version != p->offer.attr.version ||
+	    ((attr.flags ^ p->offer.attr.flags) & PLACED_FLAGS))
+		node_rewrite_record(node, p->offer.object);
 	if (xattrs)
-		send_xattrs(node, p->object->attr.id, xattrs, xattrs_size);
+		send_xattrs(node, p->offer.object->attr.id, xattrs, xattrs_size);
 	free(xattrs);
-	publish_end(p, MC_OK);
+	if (left_over)
+		node_ask_about(node, &left_over, 1, NULL);
+	failpoint("put.published");
+	if (MC_ATTR_ACK_GET(attr.flags) > 0)
+		copies_await(p, attr.version, MC_ATTR_ACK_GET(attr.flags));
+	else
+		publish_end(p, MC_OK);
 }
 
 static void publish_send(struct publishing *p)
 {
 	struct writer w;
 
-	p->sent = true;
+	failpoint("put.linked");
+	node_lock(p->node);
+	node_offer_locked(p->node, &p->offer);
+	node_unlock(p->node);
 	writer_init(&w);
 	put_u16(&w, 1);
-	put_u64(&w, p->parent->attr.id);
-	put_string(&w, p->name, strlen(p->name));
+	put_u64(&w, p->offer.parent->attr.id);
+	put_string(&w, p->offer.name, strlen(p->offer.name));
 	put_u32(&w, p->flags);
-	put_attr(&w, &p->attr);
+	put_attr(&w, &p->offer.attr);
+	if (p->placement)
+		put_placement(&w, p->placement);
 	node_ask(p->node, MC_VERB_PUBLISH, &w, publish_reply, p);
+	failpoint("put.sent");
 }
 
 /* Give the draft its name in the pool, or the committed file its new record. */
 static enum mc_status publish_commit(struct publishing *p, const uint8_t *bytes, size_t size)
 {
 	struct pool *pool = p->node->pool;
-	uint64_t id = p->attr.id;
+	uint64_t id = p->offer.attr.id;
 
 	if (!p->first)
 		return pool_record_id(pool, id, bytes, size);
-	enum mc_status status = pool_record(pool, p->object->draft_fd, bytes, size);
+	enum mc_status status = pool_record(pool, p->offer.object->draft_fd, bytes, size);
+	failpoint("put.recorded");
 	if (!status)
-		status = pool_commit(pool, p->object->draft_fd, id);
+		status = pool_commit(pool, p->offer.object->draft_fd, id);
 	if (status == MC_EXISTS) {
 		pool_remove(pool, id); /* of a publish that failed half-way */
-		status = pool_commit(pool, p->object->draft_fd, id);
+		status = pool_commit(pool, p->offer.object->draft_fd, id);
 	}
 	return status;
 }
@@ -364,7 +571,7 @@ static enum mc_status publish_commit(struct publishing *p, const uint8_t *bytes,
 static enum mc_status publish_snapshot(struct publishing *p, uint8_t *bytes, size_t *size)
 {
 	struct node *node = p->node;
-	struct object *object = p->object;
+	struct object *object = p->offer.object;
 	uint64_t now = clock_real_ns();
 
 	WITH_LOCK(&node->lock);
@@ -373,13 +580,17 @@ static enum mc_status publish_snapshot(struct publishing *p, uint8_t *bytes, siz
 	node_sync_locked(node, object);
 	object->flags &= ~(uint32_t)OBJECT_DIRTY;
 	p->first = object->draft_fd >= 0;
-	p->attr = object->attr;
-	p->attr.nlink = 1;
-	p->attr.version = now > object->attr.version ? now : object->attr.version + 1;
+	p->offer.exclusive = p->flags & MC_PUBLISH_EXCLUSIVE;
+	const struct object *other = object_lookup(&node->objects, p->offer.parent->attr.id,
+						   p->offer.name, strlen(p->offer.name));
+	p->offer.over = other && other != object ? other->attr.id : 0;
+	p->offer.attr = object->attr;
+	p->offer.attr.nlink = 1;
+	p->offer.attr.version = now > object->attr.version ? now : object->attr.version + 1;
 	struct object named = *object; /* as it will stand */
-	named.attr = p->attr;
-	named.parent = p->parent;
-	named.name = p->name;
+	named.attr = p->offer.attr;
+	named.parent = p->offer.parent;
+	named.name = p->offer.name;
 	named.flags &= ~(uint32_t)OBJECT_CACHE;
 	return node_record_locked(&named, bytes, size);
 }
@@ -391,15 +602,18 @@ static void publish_begin(struct publishing *p)
 	struct node *node = p->node;
 
 	node_lock(node);
-	bool wait = object_is(p->object, OBJECT_PUBLISHING);
-	if (wait) {
+	bool wait = object_is(p->offer.object, OBJECT_PUBLISHING);
+	bool ended = node->stopping && object_is(p->offer.object, OBJECT_DOUBT);
+	if (wait && !ended) {
 		struct publishing **last = &node->publishing;
 		while (*last)
 			last = &(*last)->next;
 		*last = p;
 	}
-	p->object->flags |= OBJECT_PUBLISHING;
+	p->offer.object->flags |= OBJECT_PUBLISHING;
 	node_unlock(node);
+	if (ended)
+		publish_answer(p, MC_CANCELLED);
 	if (wait)
 		return;
 	/* Writers don't ask for room; who took more than there is hears of it at close. */
@@ -414,6 +628,37 @@ static void publish_begin(struct publishing *p)
 		publish_send(p);
 }
 
+/*
+ * What is said of the copies of this put: by attributes that were set on the
+ * draft, which count before all else, and by the mount.
+ */
+static void placement_take_locked(struct publishing *p)
+{
+	const struct object *object = p->offer.object;
+	struct mc_placement said = p->node->config.placement;
+	uint32_t replicas = MC_ATTR_REPLICAS_GET(object->attr.flags);
+	char ack[4], preferred[MC_REPLICA_MAX * MC_NODE_NAME_SIZE];
+	bool has_ack = node_xattr_text_locked(object, "user.mooncake.ack", ack, sizeof(ack));
+	bool has_preferred = node_xattr_text_locked(object, "user.mooncake.preferred", preferred,
+						    sizeof(preferred));
+
+	if (replicas)
+		said.replicas = (uint8_t)(replicas < MC_REPLICA_MAX ? replicas : MC_REPLICA_MAX);
+	if (has_ack && ack[0] >= '1' && ack[0] <= '8' && !ack[1])
+		said.ack = (uint8_t)(ack[0] - '0');
+	if (has_preferred && !placement_names_read(preferred, &said))
+		log_debug("an attribute names no nodes value=\"%s\"", preferred);
+	if (!said.replicas && !said.ack && !said.preferred_count)
+		return;
+	p->placement = malloc(sizeof(*p->placement));
+	if (!p->placement)
+		return;
+	*p->placement = said;
+	p->flags |= MC_PUBLISH_PLACED;
+	if (replicas || has_ack || has_preferred)
+		p->flags |= MC_PUBLISH_OWN;
+}
+
 void node_publish(struct node *node, const struct publish *publish, node_done_fn *done,
 		  void *context)
 {
@@ -426,122 +671,18 @@ void node_publish(struct node *node, const struct publish *publish, node_done_fn
 		done(context, MC_NO_MEMORY, NULL);
 		return;
 	}
-	*p = (struct publishing){
-		.node = node, .object = publish->object, .parent = publish->parent};
-	p->name = name;
+	*p = (struct publishing){.node = node};
+	p->offer =
+		(struct offer){.object = publish->object, .parent = publish->parent, .name = name};
 	p->flags = publish->flags;
 	p->done = done;
 	p->context = context;
 	node_lock(node);
-	if (node->config.immutable && !object_is(p->object, OBJECT_PUBLISHED))
+	if (node->config.immutable && !object_is(p->offer.object, OBJECT_PUBLISHED))
 		p->flags |= MC_PUBLISH_EXCLUSIVE;
-	object_ref(p->object);
-	object_ref(p->parent);
+	placement_take_locked(p);
+	object_ref(p->offer.object);
+	object_ref(p->offer.parent);
 	node_unlock(node);
 	publish_begin(p);
-}
-
-/* -- flush and release -- */
-
-void node_flush(struct node *node, struct object *object, node_done_fn *done, void *context)
-{
-	struct publish publish = {.object = object};
-
-	node_lock(node);
-	node_sync_locked(node, object);
-	bool clean = !object_is(object, OBJECT_LOCAL) || object_is(object, OBJECT_REMOVED) ||
-		     !object->parent || !object_is(object, OBJECT_DIRTY);
-	if (!clean && !object_is(object, OBJECT_PUBLISHED))
-		clean = object_name_staging(object->name);
-	publish.parent = object->parent;
-	publish.name = clean ? NULL : strdup(object->name);
-	if (!clean)
-		object_ref(publish.parent);
-	node_unlock(node);
-	if (clean) {
-		done(context, MC_OK, object);
-		return;
-	}
-	if (publish.name)
-		node_publish(node, &publish, done, context);
-	else
-		done(context, MC_NO_MEMORY, NULL);
-	node_unref(node, publish.parent);
-	free((char *)publish.name);
-}
-
-/* A draft under a final name that could not be published goes with its last handle. */
-static bool abandoned_locked(const struct object *object)
-{
-	if (object_is(object, OBJECT_PUBLISHED) || !object_is(object, OBJECT_LOCAL))
-		return false;
-	if (object_is(object, OBJECT_REMOVED))
-		return true;
-	return !object_is(object, OBJECT_PUBLISHING) && object->parent &&
-	       !object_name_staging(object->name);
-}
-
-static void release_last_locked(struct node *node, struct object *object)
-{
-	if (object->borrow)
-		node_borrow_end_locked(node, object);
-	if (abandoned_locked(object)) {
-		if (object_is(object, OBJECT_NAMED)) {
-			log_warn("a draft that could not be published is dropped name=\"%s\"",
-				 object->name);
-			node_lost_name_locked(node, object);
-		}
-		node_removed_locked(node, object);
-	} else if (object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED)) {
-		sieve_add_locked(node, object);
-	}
-}
-
-static void release_counted(void *context, enum mc_status status, struct object *object)
-{
-	struct op *op = context;
-	struct node *node = op->node;
-
-	(void)status;
-	object = op->object;
-	node_lock(node);
-	bool write = op->flags & NODE_OPEN_WRITE;
-	MUST(object->opens > 0);
-	object->opens--;
-	bool reserved = false;
-	char *name = NULL;
-	uint64_t parent = 0;
-	if (write) {
-		MUST(object->writers > 0 && node->writers > 0);
-		object->writers--;
-		node->writers--;
-		reserved = object->writers == 0 && object_is(object, OBJECT_RESERVED) &&
-			   !object_is(object, OBJECT_PUBLISHED);
-		if (reserved) {
-			name = strdup(object->name);
-			parent = object->parent->attr.id;
-		}
-		if (object->writers == 0)
-			node_linger_locked(node, object);
-	}
-	if (object->opens == 0)
-		release_last_locked(node, object);
-	node_unlock(node);
-	if (reserved && name)
-		node_unreserve(node, parent, name, object->attr.id);
-	free(name);
-	op_end(op, MC_OK, object);
-}
-
-void node_release(struct node *node, struct object *object, bool write)
-{
-	struct op *op = op_new(node, object, NULL, NULL, NULL, node_ignore_done, NULL);
-
-	if (!op)
-		return;
-	op->flags = write ? NODE_OPEN_WRITE : 0;
-	if (write)
-		node_flush(node, object, release_counted, op);
-	else
-		release_counted(op, MC_OK, object);
 }

@@ -10,6 +10,7 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
+#include "engine/base/failpoint.h"
 #include "engine/node/record.h"
 
 /*
@@ -25,7 +26,8 @@
  * has begun, and reads wait for their range.
  */
 
-#define PULL_GRAIN (64u << 10) /* ranges are tracked in units of this */
+#define PULL_GRAIN	    (64u << 10) /* ranges are tracked in units of this */
+#define STALE_REFRESHES_MAX 16u		/* an object that is written all the time is always newer */
 
 struct waiter {
 	struct waiter *next;
@@ -33,7 +35,7 @@ struct waiter {
 	uint64_t offset; /* of a read that waits for a range */
 	uint64_t length;
 	bool range;
-	bool write;
+	bool own; /* bytes of our own are wanted: to write, or to keep */
 };
 
 struct pull {
@@ -42,27 +44,26 @@ struct pull {
 	struct node *node;
 	struct object *object; /* counted */
 	struct transport *transport;
-	bool copy;	/* bytes of our own are wanted, not a loan */
-	bool refreshed; /* the master was asked again */
+	bool copy;	    /* bytes of our own are wanted, not a loan */
+	unsigned refreshes; /* how often the master was asked again */
 	bool begun;
 	bool streaming;
-	uint32_t tried; /* bit i: replica i of the object */
+	uint32_t owner;	  /* node that is being asked */
+	uint32_t tried;	  /* bit i: replica i of the object */
+	uint32_t replica; /* of this try, by a transport of that score */
+	unsigned score;
+	unsigned below; /* only transports that score less; 0: any */
 	int fd;		/* the draft */
+	bool warm;	/* its pages are there already */
 	void *memory;
 	struct mc_attr attr;
 	uint64_t *arrived;	/* bits, one a grain */
 	struct waiter *waiters; /* protected by node->lock */
 };
 
-struct borrow {
-	struct transport *transport;
-	void *loan;
-	int fd;
-};
-
 /* -- waiting -- */
 
-static void opened_locked(struct node *node, struct object *object, uint32_t flags)
+void node_opened_locked(struct node *node, struct object *object, uint32_t flags)
 {
 	object->opens++;
 	object->flags |= OBJECT_VISITED;
@@ -101,9 +102,9 @@ static void finish_waiters(struct node *node, struct waiter *list, struct object
 		bool again = false;
 		if (!status && !list->range) {
 			node_lock(node);
-			again = list->write && !object_is(object, OBJECT_LOCAL);
+			again = list->own && !object_is(object, OBJECT_LOCAL);
 			if (!again)
-				opened_locked(node, object, op->flags);
+				node_opened_locked(node, object, op->flags);
 			node_unlock(node);
 		}
 		if (again) { /* it was lent for readers meanwhile */
@@ -132,7 +133,7 @@ static bool range_there(const struct pull *pull, uint64_t offset, uint64_t lengt
 static bool waiter_streams(const struct pull *pull, const struct waiter *w)
 {
 	(void)pull;
-	return !w->range && !w->write;
+	return !w->range && !w->own;
 }
 
 static bool waiter_range_there(const struct pull *pull, const struct waiter *w)
@@ -153,6 +154,21 @@ static void drop_draft(struct pull *pull)
 	free(pull->arrived);
 	pull->arrived = NULL;
 	pull->begun = false;
+	pull->warm = false;
+}
+
+/* One that was made ahead. */
+static bool take_draft(struct pull *pull)
+{
+	struct stock_file file;
+
+	if (!stock_take(pull->node->stock, pull->attr.size, &file))
+		return false;
+	counter_add(&pull->node->counters, COUNTER_PULLS_STOCKED, 1);
+	pull->fd = file.fd;
+	pull->memory = file.memory;
+	pull->warm = true;
+	return true;
 }
 
 static enum mc_status open_draft(struct pull *pull, const struct mc_attr *attr)
@@ -160,11 +176,13 @@ static enum mc_status open_draft(struct pull *pull, const struct mc_attr *attr)
 	struct node *node = pull->node;
 	enum mc_status status = node_make_room(node, attr->allocated);
 
+	pull->attr = *attr;
+	if (!status && attr->size < node->config.stream_threshold && take_draft(pull))
+		return MC_OK;
 	if (!status)
 		status = pool_draft(node->pool, &pull->fd);
 	if (status)
 		return status;
-	pull->attr = *attr;
 	if (ftruncate(pull->fd, (off_t)attr->size) < 0)
 		return mc_status_from_errno(errno);
 	if (attr->size == 0)
@@ -201,12 +219,13 @@ static enum mc_status sink_begin(struct transport_pull *base, const struct mc_at
 		node_lock(node);
 		if (pull->arrived) {
 			pull->streaming = true;
-			pull->object->attr = pull->attr;
+			object_set_attr(pull->object, &pull->attr);
 			ready = take_waiters_locked(pull, waiter_streams);
 		}
 		node_unlock(node);
 	}
-	*target = (struct transport_target){pull->memory, pull->fd};
+	/* Filling warm pages through the map is cheapest, cold ones through the file. */
+	*target = (struct transport_target){pull->memory, pull->warm ? -1 : pull->fd};
 	finish_waiters(node, ready, pull->object, MC_OK);
 	return MC_OK;
 }
@@ -225,54 +244,42 @@ enum mc_status node_copy_file(int from, int to, uint64_t size)
 	return MC_OK;
 }
 
-static enum mc_status sink_lend(struct transport_pull *base, const struct mc_attr *attr, int fd,
+/* Copy what was lent into a draft of our own. */
+static enum mc_status copy_lent(struct pull *pull, const struct mc_attr *attr, int fd)
+{
+	enum mc_status status = pull->streaming ? MC_OK : open_draft(pull, attr);
+
+	if (!status)
+		status = node_copy_file(fd, pull->fd, attr->size);
+	pull->begun = pull->streaming || !status;
+	if (!pull->begun)
+		drop_draft(pull);
+	return status;
+}
+
+static enum mc_status sink_lend(struct transport_pull *base, const struct mc_attr *attr, int lent,
 				void *loan)
 {
 	struct pull *pull = (struct pull *)base;
 	struct node *node = pull->node;
-	enum mc_status status;
+	CLEANUP_FD int fd = lent;
 
-	if (pull->streaming && attr->version != pull->attr.version) {
-		close(fd);
-		pull->transport->ops->give_back(pull->transport, loan);
+	if (pull->streaming && attr->version != pull->attr.version)
 		return MC_STALE; /* somebody reads the version before */
-	}
 	if (!pull->streaming)
 		drop_draft(pull); /* of a replica that failed half-way */
 	if (pull->copy || pull->streaming) {
-		status = pull->streaming ? MC_OK : open_draft(pull, attr);
+		enum mc_status status = copy_lent(pull, attr, fd);
 		if (!status)
-			status = node_copy_file(fd, pull->fd, attr->size);
-		pull->begun = pull->streaming || !status;
-		if (!pull->begun)
-			drop_draft(pull);
-		close(fd);
-		pull->transport->ops->give_back(pull->transport, loan);
+			pull->transport->ops->give_back(pull->transport, loan);
 		return status;
 	}
-	struct borrow *borrow = malloc(sizeof(*borrow));
-	if (!borrow) {
-		close(fd);
-		pull->transport->ops->give_back(pull->transport, loan);
-		return MC_NO_MEMORY;
-	}
-	*borrow = (struct borrow){.transport = pull->transport, .loan = loan, .fd = fd};
 	WITH_LOCK(&node->lock);
 	pull->attr = *attr;
-	MUST(!pull->object->borrow);
-	pull->object->borrow = borrow;
-	return MC_OK;
-}
-
-void node_borrow_end_locked(struct node *node, struct object *object)
-{
-	struct borrow *borrow = object->borrow;
-
-	object->borrow = NULL;
-	node->events.let_go(node->events.context, object);
-	close(borrow->fd);
-	borrow->transport->ops->give_back(borrow->transport, borrow->loan);
-	free(borrow);
+	enum mc_status status = node_borrow_locked(node, pull->object, pull->transport, fd, loan);
+	if (!status)
+		STEAL_FD(fd);
+	return status;
 }
 
 static void sink_arrived(struct transport_pull *base, uint64_t offset, uint64_t length)
@@ -337,11 +344,15 @@ static enum mc_status commit(struct pull *pull)
 	struct object *object = pull->object;
 	uint8_t bytes[RECORD_SIZE_MAX];
 	char path[MC_PATH_MAX + 1];
-	struct record record = {.kind = MC_REPLICA_CACHE, .attr = pull->attr, .path = path};
+	struct record record = {.attr = pull->attr, .path = path};
+	enum mc_status status = MC_OK;
 
 	node_lock(node);
-	enum mc_status status = object_path(object, path, &record.path_size);
+	bool primary = node_replicating_locked(node, object, path, &record.path_size);
+	if (!primary)
+		status = object_path(object, path, &record.path_size);
 	node_unlock(node);
+	record.kind = primary ? MC_REPLICA_PRIMARY : MC_REPLICA_CACHE;
 	if (status)
 		return status;
 	record.attr.nlink = 1;
@@ -349,17 +360,21 @@ static enum mc_status commit(struct pull *pull)
 	status = pool_record(node->pool, pull->fd, bytes, size);
 	if (status)
 		return status;
+	failpoint("pull.recorded");
 	pool_mark(node->pool, pull->attr.id, pull->fd);
 	WITH_LOCK(&node->lock);
-	pool_remove(node->pool, pull->attr.id);
 	status = pool_commit(node->pool, pull->fd, pull->attr.id);
+	if (status == MC_EXISTS) { /* of an older version */
+		pool_remove(node->pool, pull->attr.id);
+		status = pool_commit(node->pool, pull->fd, pull->attr.id);
+	}
 	if (status)
 		return status;
 	uint32_t kept = object->attr.flags;
-	object->attr = record.attr;
+	object_set_attr(object, &record.attr);
 	object->attr.flags = kept;
 	object_ref(object); /* the pool's */
-	object->flags |= OBJECT_LOCAL | OBJECT_CACHE | OBJECT_PUBLISHED;
+	object->flags |= OBJECT_LOCAL | OBJECT_PUBLISHED | (primary ? 0u : (uint32_t)OBJECT_CACHE);
 	object->draft_fd = -1;
 	node->local_count++;
 	node->local_bytes += object->attr.allocated;
@@ -370,9 +385,10 @@ static enum mc_status commit(struct pull *pull)
 static void count_pull(struct pull *pull)
 {
 	const char *name = pull->transport->ops->name;
-	enum counter counter = strcmp(name, "tcp") == 0	  ? COUNTER_PULLS_TCP
-			       : strcmp(name, "shm") == 0 ? COUNTER_PULLS_SHM
-							  : COUNTER_PULLS_OTHER;
+	enum counter counter = strcmp(name, "tcp") == 0	   ? COUNTER_PULLS_TCP
+			       : strcmp(name, "shm") == 0  ? COUNTER_PULLS_SHM
+			       : strcmp(name, "rdma") == 0 ? COUNTER_PULLS_RDMA
+							   : COUNTER_PULLS_OTHER;
 
 	counter_add(&pull->node->counters, counter, 1);
 	if (pull->begun)
@@ -400,10 +416,18 @@ static void pull_end(struct pull *pull, enum mc_status status)
 		object->flags |= OBJECT_BROKEN;
 	struct waiter *waiters = take_waiters_locked(pull, NULL);
 	node_unlock(node);
-	drop_draft(pull);
-	if (committed)
-		tell_master(node, object);
+	/* They go on first: the rest wakes others, perhaps on this core. */
 	finish_waiters(node, waiters, object, status);
+	drop_draft(pull);
+	stock_fill(node->stock);
+	node_lock(node);
+	bool tell = committed && object_is(object, OBJECT_LOCAL | OBJECT_CACHE);
+	node_unlock(node);
+	if (tell) {
+		failpoint("pull.linked");
+		tell_master(node, object);
+		failpoint("pull.told");
+	}
 	node_lock(node);
 	if (object->opens == 0 && object->borrow)
 		node_borrow_end_locked(node, object); /* nobody waited for it any more */
@@ -417,27 +441,18 @@ static void pull_end(struct pull *pull, enum mc_status status)
 /* -- the choice of a replica -- */
 
 struct choice {
-	struct transport *transport;
-	char endpoint[MC_ENDPOINT_SIZE];
+	struct node_reach reach;
 	uint32_t replica;
-	unsigned score;
 };
 
-static void consider_node(struct node *node, const struct mc_node *peer, uint32_t replica,
+static void consider_node(struct pull *pull, const struct mc_node *peer, uint32_t replica,
 			  struct choice *best)
 {
-	for (uint32_t e = 0; e < peer->endpoint_count; e++) {
-		for (unsigned t = 0; t < node->transport_count; t++) {
-			struct transport *transport = node->transports[t];
-			unsigned score = transport->ops->score(transport, peer->endpoints[e]);
-			if (score <= best->score)
-				continue;
-			best->score = score;
-			best->transport = transport;
-			best->replica = replica;
-			memcpy(best->endpoint, peer->endpoints[e], MC_ENDPOINT_SIZE);
-		}
-	}
+	struct node_reach reach;
+
+	if (node_reach_locked(pull->node, peer, pull->below, &reach) &&
+	    reach.score > best->reach.score)
+		*best = (struct choice){reach, replica};
 }
 
 static bool choose_locked(struct pull *pull, struct choice *best)
@@ -450,11 +465,11 @@ static bool choose_locked(struct pull *pull, struct choice *best)
 		if (pull->tried & 1u << i || object->replicas[i].node == node->id)
 			continue;
 		for (uint32_t n = 0; n < node->node_count; n++) {
-			if (node->nodes[n].id == object->replicas[i].node)
-				consider_node(node, &node->nodes[n], i, best);
+			if (node->nodes[n].id == object->replicas[i].node && node->nodes[n].alive)
+				consider_node(pull, &node->nodes[n], i, best);
 		}
 	}
-	return best->transport != NULL;
+	return best->reach.transport != NULL;
 }
 
 static const struct transport_sink sink;
@@ -471,7 +486,7 @@ static void refreshed(void *context, enum mc_status status, struct object *objec
 		return;
 	}
 	pull->tried = 0;
-	pull->refreshed = true;
+	pull->refreshes++;
 	pull_next(pull, MC_NOT_FOUND);
 }
 
@@ -484,10 +499,13 @@ static void pull_refresh(struct pull *pull, enum mc_status last)
 	uint64_t parent = object->parent ? object->parent->attr.id : 0;
 	char *name = object->parent ? strdup(object->name) : NULL;
 	node_unlock(node);
-	if (!name || pull->refreshed)
+	unsigned refreshes_max = last == MC_STALE ? STALE_REFRESHES_MAX : 1;
+	if (!name || pull->refreshes >= refreshes_max) {
+		node_disown(node, object);
 		pull_end(pull, last == MC_STALE || last == MC_UNREACHABLE ? MC_NOT_FOUND : last);
-	else
+	} else {
 		node_lookup(node, parent, name, refreshed, pull);
+	}
 	free(name);
 }
 
@@ -501,7 +519,10 @@ static void pull_next(struct pull *pull, enum mc_status last)
 	bool chosen = choose_locked(pull, &choice) && !node->stopping;
 	if (chosen) {
 		pull->tried |= 1u << choice.replica;
-		pull->transport = choice.transport;
+		pull->owner = pull->object->replicas[choice.replica].node;
+		pull->replica = choice.replica;
+		pull->score = choice.reach.score;
+		pull->transport = choice.reach.transport;
 		pull->base = (struct transport_pull){
 			.sink = &sink,
 			.id = pull->object->attr.id,
@@ -512,7 +533,8 @@ static void pull_next(struct pull *pull, enum mc_status last)
 	}
 	node_unlock(node);
 	if (chosen)
-		choice.transport->ops->pull(choice.transport, choice.endpoint, &pull->base);
+		choice.reach.transport->ops->pull(choice.reach.transport, choice.reach.endpoint,
+						  &pull->base);
 	else
 		pull_refresh(pull, last);
 }
@@ -527,9 +549,17 @@ static void sink_done(struct transport_pull *base, enum mc_status status)
 		pull_end(pull, status);
 		return;
 	}
+	/* Its owner can't show it this way: the same replica by the next best. */
+	if (status == MC_NOT_SUPPORTED && !pull->begun) {
+		pull->below = pull->score;
+		pull->tried &= ~(1u << pull->replica);
+		pull_next(pull, status);
+		return;
+	}
 	counter_add(&node->counters, COUNTER_PULL_FAILURES, 1);
 	log_debug("a replica could not be pulled id=%" PRIx64 " status=\"%s\"", base->id,
 		  mc_status_text(status));
+	node_tell_bad(node, base, pull->owner, status);
 	pull_next(pull, status);
 }
 
@@ -555,7 +585,7 @@ static struct pull *pull_new_locked(struct node *node, struct object *object, bo
 }
 
 /* Wait for the pull of the object, beginning one where there is none. */
-static void pull_wait(struct op *op)
+void node_pull_wait(struct op *op)
 {
 	struct node *node = op->node;
 	struct object *object = op->object;
@@ -566,10 +596,18 @@ static void pull_wait(struct op *op)
 		op_end(op, MC_NO_MEMORY, NULL);
 		return;
 	}
-	*waiter = (struct waiter){.op = op, .write = op->flags & NODE_OPEN_WRITE};
+	*waiter = (struct waiter){.op = op, .own = op->flags & (NODE_OPEN_WRITE | NODE_OPEN_COPY)};
 	node_lock(node);
+	if (!object->pull && (object->borrow || object_is(object, OBJECT_LOCAL))) {
+		node_unlock(node); /* it has come since it was looked at */
+		free(waiter);
+		node_open_object(node, object, op->flags, (int32_t)op->stamp, op->done,
+				 op->context);
+		op_free(op);
+		return;
+	}
 	if (!object->pull)
-		begun = pull_new_locked(node, object, waiter->write);
+		begun = pull_new_locked(node, object, waiter->own);
 	if (object->pull) {
 		waiter->next = object->pull->waiters;
 		object->pull->waiters = waiter;
@@ -599,79 +637,6 @@ void node_pulls_cancel(struct node *node)
 {
 	for (int tries = 0; tries < 200 && !cancel_once(node); tries++)
 		usleep(5000);
-}
-
-/* -- open -- */
-
-enum open_way { OPEN_DONE, OPEN_PULL, OPEN_REPLACE };
-
-static enum open_way open_locked(struct node *node, struct object *object, uint32_t flags,
-				 enum mc_status *status)
-{
-	bool write = flags & NODE_OPEN_WRITE;
-	bool published = object_is(object, OBJECT_PUBLISHED);
-
-	*status = MC_OK;
-	if (object->opens == 0)
-		object->flags &= ~(uint32_t)OBJECT_BROKEN;
-	if (object_is(object, OBJECT_DIRECTORY))
-		*status = MC_IS_DIRECTORY;
-	else if (object_is(object, OBJECT_BROKEN))
-		*status = MC_IO;
-	else if (write && published && node->config.immutable)
-		*status = MC_EXISTS;
-	if (*status)
-		return OPEN_DONE;
-	if ((flags & NODE_OPEN_TRUNCATE) && published)
-		return OPEN_REPLACE;
-	if (object_is(object, OBJECT_LOCAL)) {
-		/* What a peer reads now is never changed under it. */
-		if (write && published && object->loans > 0 && object->writers == 0)
-			return OPEN_REPLACE;
-		if ((flags & NODE_OPEN_TRUNCATE) && object->draft_fd >= 0 &&
-		    ftruncate(object->draft_fd, 0) < 0)
-			*status = mc_status_from_errno(errno);
-		if (!*status)
-			opened_locked(node, object, flags);
-		return OPEN_DONE;
-	}
-	if (object_is(object, OBJECT_REMOVED)) {
-		*status = MC_STALE; /* perhaps its name means another one by now */
-		return OPEN_DONE;
-	}
-	if (!write && (object->borrow || (object->pull && object->pull->streaming))) {
-		opened_locked(node, object, flags);
-		return OPEN_DONE;
-	}
-	/* Readers have a peer's file: a writer gets a draft with the same bytes. */
-	return write && object->borrow ? OPEN_REPLACE : OPEN_PULL;
-}
-
-void node_open_object(struct node *node, struct object *object, uint32_t flags, int32_t tid,
-		      node_done_fn *done, void *context)
-{
-	enum mc_status status;
-
-	node_lock(node);
-	enum open_way way = open_locked(node, object, flags, &status);
-	node_unlock(node);
-	switch (way) {
-	case OPEN_DONE:
-		done(context, status, status ? NULL : object);
-		return;
-	case OPEN_REPLACE:
-		status = node_replace(node, object, tid, !(flags & NODE_OPEN_TRUNCATE));
-		done(context, status ? status : MC_STALE, NULL);
-		return;
-	case OPEN_PULL:
-		break;
-	}
-	struct op *op = op_new(node, object, NULL, NULL, NULL, done, context);
-	if (!op)
-		return;
-	op->flags = flags;
-	op->stamp = (uint64_t)tid;
-	pull_wait(op);
 }
 
 bool node_arriving_locked(struct node *node, struct object *object)
@@ -720,29 +685,28 @@ static enum mc_status duplicate(int from, int *fd)
 	return MC_OK;
 }
 
-/* For reading only: what keeps it open must not look like a writer (pool_unwritten). */
-static enum mc_status open_again(int from, int *fd)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", from);
-	int again = open(path, O_RDONLY | O_CLOEXEC);
-	if (again < 0)
-		return mc_status_from_errno(errno);
-	*fd = again;
-	return MC_OK;
-}
-
 enum mc_status node_descriptor(struct node *node, struct object *object, bool write, int *fd)
 {
 	WITH_LOCK(&node->lock);
 	if (object->draft_fd >= 0)
-		return write ? duplicate(object->draft_fd, fd) : open_again(object->draft_fd, fd);
+		return write ? duplicate(object->draft_fd, fd)
+			     : pool_open_again(node->pool, object->draft_fd, fd);
 	if (object_is(object, OBJECT_LOCAL))
 		return pool_object(node->pool, object->attr.id, write ? O_RDWR : O_RDONLY, fd);
 	if (object->borrow && !write)
-		return duplicate(object->borrow->fd, fd);
+		return duplicate(node_borrowed_locked(object), fd);
 	if (node_arriving_locked(node, object) && !write)
 		return duplicate(object->pull->fd, fd);
 	return MC_STALE;
+}
+
+enum mc_status node_file(struct node *node, struct object *object, int *fd, bool *own)
+{
+	node_lock(node);
+	bool borrowed = object->borrow != NULL && !object_is(object, OBJECT_LOCAL);
+	if (borrowed)
+		*fd = node_borrowed_locked(object);
+	node_unlock(node);
+	*own = !borrowed;
+	return borrowed ? MC_OK : node_descriptor(node, object, false, fd);
 }

@@ -26,7 +26,7 @@ size_t record_encode(const struct record *record, uint8_t *bytes)
 	return w.size;
 }
 
-static bool path_valid(const char *path, size_t size)
+bool record_path_valid(const char *path, size_t size)
 {
 	size_t begin = 0;
 
@@ -57,5 +57,5 @@ enum mc_status record_decode(const void *bytes, size_t size, struct record *reco
 	uint32_t crc = get_u32(&r);
 	if (!reader_done(&r) || crc != crc32c(0, bytes, checked))
 		return MC_IO;
-	return path_valid(record->path, record->path_size) ? MC_OK : MC_IO;
+	return record_path_valid(record->path, record->path_size) ? MC_OK : MC_IO;
 }

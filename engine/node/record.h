@@ -40,6 +40,9 @@ struct record {
 /* Write a record into RECORD_SIZE_MAX bytes, return its size. */
 size_t record_encode(const struct record *record, uint8_t *bytes);
 
+/* R4. */
+bool record_path_valid(const char *path, size_t size);
+
 /* MC_IO: the bytes break R1, R2 or R4. */
 MC_MUST_CHECK enum mc_status record_decode(const void *bytes, size_t size, struct record *record);
 

@@ -44,7 +44,7 @@ static void session_hello(void *context, struct writer *body)
 	struct pool_space space;
 
 	pool_space(node->pool, &space);
-	put_u8(body, MC_ROLE_NODE);
+	put_u8(body, node->config.guest ? MC_ROLE_GUEST : MC_ROLE_NODE);
 	put_bytes(body, pool_uuid(node->pool), 16);
 	put_string(body, node->name, strlen(node->name));
 	put_string(body, node->host, strlen(node->host));
@@ -146,7 +146,7 @@ static void push_drop(struct node *node, struct reader *body)
 		if (drop) {
 			counter_add(&node->counters, COUNTER_DROPS, 1);
 			object->known_session = 0;
-			node_condemn_locked(node, object);
+			node_condemn_locked(node, object, true);
 		}
 		node_unlock(node);
 	}
@@ -208,6 +208,12 @@ static void session_push(void *context, uint16_t verb, struct reader *body)
 	case MC_VERB_NODES:
 		push_nodes(node, body);
 		break;
+	case MC_VERB_REPLICATE:
+		node_push_replicate(node, body);
+		break;
+	case MC_VERB_KIND:
+		node_push_kind(node, body);
+		break;
 	default:
 		log_debug("the master pushed what this version does not know verb=%u", verb);
 	}
@@ -221,6 +227,7 @@ static void session_lost(void *context)
 	node->session++; /* grants and what the master said are void from now on */
 	node->id_asked = false;
 	node_unlock(node);
+	node_told(node);
 	node->events.forget_all(node->events.context);
 }
 
@@ -230,15 +237,21 @@ static void session_tick(void *context)
 	struct pool_space space;
 	struct writer w;
 
+	node_doubts_turn(node);
 	if (!client_connected(node->client))
 		return;
 	refill_ids(node);
 	node_lock(node);
 	bool due = clock_ns() - node->beat_ns >= node->heartbeat_ms * 1000000ull;
+	bool announce = node->announce_ns != 0 && clock_ns() >= node->announce_ns;
+	if (announce)
+		node->announce_ns = 0;
 	uint64_t objects = node->local_count;
 	if (due)
 		node->beat_ns = clock_ns();
 	node_unlock(node);
+	if (announce)
+		node_announce(node);
 	if (!due)
 		return;
 	pool_space(node->pool, &space);

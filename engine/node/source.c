@@ -69,13 +69,14 @@ enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct 
 	object->loans++;
 	object->flags |= OBJECT_VISITED;
 	/* Just closed, or mapped for writing still: the janitor may not have looked yet. */
-	bool written = object->writers > 0 ||
-		       (object_is(object, OBJECT_LINGERING) && !pool_unwritten(node->pool, id));
+	bool written = object->writers > 0, lingering = object_is(object, OBJECT_LINGERING);
 	hold->attr = object->attr;
 	hold->object = object;
 	hold->fd = -1;
 	status = pool_object(node->pool, id, O_RDONLY, &hold->fd);
 	node_unlock(node);
+	if (!status && lingering)
+		written = written || !pool_unwritten_file(hold->fd);
 	if (!status && written)
 		status = snapshot(node, hold);
 	if (status)
@@ -94,4 +95,21 @@ void source_release(void *context, struct source_hold *hold)
 	MUST(object->loans > 0);
 	object->loans--;
 	object_unref(&node->objects, object);
+}
+
+int source_shelf(void *context)
+{
+	const struct node *node = context;
+
+	return pool_objects(node->pool);
+}
+
+void source_used(void *context, uint64_t id)
+{
+	struct node *node = context;
+
+	WITH_LOCK(&node->lock);
+	struct object *object = object_find(&node->objects, id);
+	if (object && object_is(object, OBJECT_LOCAL))
+		object->flags |= OBJECT_VISITED;
 }

@@ -2,61 +2,53 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
+#include "engine/base/attend.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
+#include "engine/rpc/calls.h"
+#include "engine/rpc/dial.h"
+#include "engine/rpc/masters.h"
 #include "engine/rpc/wire.h"
 
-#define CLIENT_BUCKETS	      1024u
 #define CLIENT_CONNECT_MS     3000
+#define CLIENT_WELCOME_MS     1000 /* where another master may answer instead */
 #define CLIENT_RETRY_MS_FIRST 20
 #define CLIENT_RETRY_MS_MAX   1000
+#define CLIENT_RETRY_MS_LIST  200	     /* the same where one of several masters leads */
+#define CLIENT_LOOK_NS	      2000000000ull  /* between looks for another leader */
+#define CLIENT_EPOCH_NS	      30000000000ull /* so long an older epoch is refused */
 #define CLIENT_RECEIVE_SIZE   (256u << 10)
-
-struct call {
-	struct call *next;
-	uint64_t id;
-	uint64_t deadline_ns;
-	client_reply_fn *reply;
-	void *context;
-	bool sent; /* on some connection */
-	bool resent;
-	size_t size;
-	uint8_t frame[];
-};
+#define CLIENT_UNATTENDED     4u  /* calls after one that was attended to in vain, ... */
+#define CLIENT_UNATTENDED_MAX 64u /* ... twice as many each time, to this */
 
 struct client {
 	/* fixed after init */
 	struct client_events events;
-	char host[256];
-	char port[64];
-	char unix_name[108]; /* "@NAME" or a path; may be "" */
-	bool unix_only;
 	pthread_t thread;
 	int wake;
+	int epoll_fd; /* the wake and, while it serves, the connection */
 
 	/* protected by lock */
 	pthread_mutex_t lock;
-	struct call *calls[CLIENT_BUCKETS];
-	uint32_t in_flight;
-	uint64_t next_id;
+	struct calls calls;
 	int fd; /* -1 when not connected; requests are sent only when ready */
 	bool ready;
 	struct writer unsent; /* what the socket did not take */
+	bool attended;	      /* a caller reads the connection, its thread need not wake */
+	uint64_t attended_id; /* and waits for the answer to this */
+	uint32_t watched;     /* events that epoll_fd watches the connection for */
 	char peer[384];
 
 	/* atomic */
@@ -66,131 +58,37 @@ struct client {
 	_Atomic uint64_t calls_by_verb[MC_VERB_LIMIT];
 
 	_Atomic uint64_t heard_ns;
+	_Atomic uint32_t unattended; /* so many calls more */
 
-	/* owned by the client's thread */
-	bool absent; /* nobody answered the last time: said so once */
+	/*
+	 * Held by who reads the connection and handles what came: the client's
+	 * thread except while it sleeps, or a caller that attends.  Before lock.
+	 */
+	pthread_mutex_t receiving;
+	uint32_t unattended_next; /* calls, should this one be attended to in vain */
+	struct masters *masters;
+	char address[MASTERS_ADDRESS_SIZE]; /* of the one that is tried or connected */
+	bool refused;			    /* it refused a change: another may lead */
+	uint64_t looked_ns;		    /* for that, last */
+	struct dial dial;
+	uint64_t cluster; /* of the last welcome */
+	uint32_t epoch;
+	uint64_t epoch_ns; /* heard of it last */
+	bool absent;	   /* nobody answered the last time: said so once */
 	uint8_t *receive;
 	size_t receive_size; /* allocated */
 	size_t received;
 };
 
-static enum mc_status parse_address(struct client *client, const char *address)
-{
-	if (strncmp(address, "unix:", 5) == 0) {
-		if (strlen(address + 5) >= sizeof(client->unix_name) || !address[5])
-			return MC_INVALID;
-		strcpy(client->unix_name, address + 5);
-		client->unix_only = true;
-		return MC_OK;
-	}
-	const char *colon = strrchr(address, ':');
-	size_t length = colon ? (size_t)(colon - address) : strlen(address);
-	if (length == 0 || length >= sizeof(client->host))
-		return MC_INVALID;
-	if (address[0] == '[' && length > 2 && address[length - 1] == ']') {
-		memcpy(client->host, address + 1, length - 2);
-	} else {
-		memcpy(client->host, address, length);
-	}
-	snprintf(client->port, sizeof(client->port), "%s", colon ? colon + 1 : "50051");
-	char *end;
-	unsigned long port = strtoul(client->port, &end, 10);
-	if (*end || end == client->port || port == 0 || port > 65535)
-		return MC_INVALID;
-	snprintf(client->unix_name, sizeof(client->unix_name), "@mooncake-master-%lu", port);
-	return MC_OK;
-}
-
-/* Wait for a socket that connects, or for close. */
-static bool wait_connected(struct client *client, int fd)
-{
-	struct pollfd fds[2] = {{.fd = fd, .events = POLLOUT},
-				{.fd = client->wake, .events = POLLIN}};
-	int error = 0;
-	socklen_t size = sizeof(error);
-
-	if (poll(fds, 2, CLIENT_CONNECT_MS) <= 0 || client->stopping || !(fds[0].revents))
-		return false;
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
-}
-
-static int connect_unix(struct client *client)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	size_t length = strlen(client->unix_name);
-
-	memcpy(address.sun_path, client->unix_name, length);
-	if (address.sun_path[0] == '@')
-		address.sun_path[0] = '\0';
-	CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0)
-		return -1;
-	if (!net_peer_trusted(fd)) {
-		log_warn("another user listens at the master's socket name=%s", client->unix_name);
-		return -1;
-	}
-	return STEAL_FD(fd);
-}
-
-/* The address is one of this host's: then its Unix socket can be tried. */
-static bool address_local(const struct sockaddr *address, socklen_t size)
-{
-	struct sockaddr_storage any;
-
-	memcpy(&any, address, size);
-	if (address->sa_family == AF_INET)
-		((struct sockaddr_in *)&any)->sin_port = 0;
-	else
-		((struct sockaddr_in6 *)&any)->sin6_port = 0;
-	CLEANUP_FD int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	return fd >= 0 && bind(fd, (struct sockaddr *)&any, size) == 0;
-}
-
-static void set_peer(struct client *client, const char *kind, const char *host, const char *port)
-{
-	WITH_LOCK(&client->lock);
-	snprintf(client->peer, sizeof(client->peer), "%s%s%s%s", kind, host, port[0] ? ":" : "",
-		 port);
-}
-
-static int connect_one(struct client *client, const struct addrinfo *info)
-{
-	int one = 1;
-
-	if (address_local(info->ai_addr, info->ai_addrlen)) {
-		int fd = connect_unix(client);
-		if (fd >= 0) {
-			set_peer(client, "unix:", client->unix_name, "");
-			return fd;
-		}
-	}
-	CLEANUP_FD int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -1;
-	if (connect(fd, info->ai_addr, info->ai_addrlen) < 0 &&
-	    (errno != EINPROGRESS || !wait_connected(client, fd)))
-		return -1;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	set_peer(client, "tcp:", client->host, client->port);
-	return STEAL_FD(fd);
-}
-
+/* Connect to what is dialled, and say what that came to be. */
 static int connect_any(struct client *client)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-	struct addrinfo *list;
-	int fd = -1;
+	char peer[sizeof(client->peer)];
+	int fd = dial_connect(&client->dial, client->wake, CLIENT_CONNECT_MS, peer, sizeof(peer));
 
-	if (client->unix_only) {
-		set_peer(client, "unix:", client->unix_name, "");
-		return connect_unix(client);
-	}
-	if (getaddrinfo(client->host, client->port, &hints, &list) != 0)
-		return -1;
-	for (const struct addrinfo *info = list; info && fd < 0; info = info->ai_next)
-		fd = connect_one(client, info);
-	freeaddrinfo(list);
+	WITH_LOCK(&client->lock);
+	if (peer[0])
+		memcpy(client->peer, peer, sizeof(peer));
 	return fd;
 }
 
@@ -229,91 +127,115 @@ static void flush_locked(struct client *client)
 	client->unsent.size -= done;
 }
 
-void client_call(struct client *client, enum mc_verb verb, const struct writer *body,
-		 uint32_t timeout_ms, client_reply_fn *reply, void *context)
+/* Watch the connection for what the client's thread has to wake for. */
+static void watch_locked(struct client *client)
 {
-	size_t size = MC_FRAME_HEADER_SIZE + (body ? body->size : 0);
-	struct call *call = body && body->failed ? NULL : malloc(sizeof(*call) + size);
-	struct frame frame = {.kind = MC_FRAME_REQUEST, .verb = (uint16_t)verb};
+	uint32_t events = client->attended ? 0 : EPOLLIN;
+
+	if (client->unsent.size > 0)
+		events |= EPOLLOUT;
+	if (events == client->watched)
+		return;
+	struct epoll_event event = {.events = events, .data.fd = client->fd};
+	if (epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, client->fd, &event) == 0)
+		client->watched = events;
+}
+
+/* -- a caller that attends -- */
+
+static bool attended_receive(void *context, int *fd);
+
+static void attended_release(void *context, bool answered)
+{
+	struct client *client = context;
+
+	pthread_mutex_lock(&client->lock);
+	client->attended = false;
+	watch_locked(client);
+	pthread_mutex_unlock(&client->lock);
+	client->unattended = answered ? 0 : client->unattended_next;
+	if (answered)
+		client->unattended_next = CLIENT_UNATTENDED;
+	else if (client->unattended_next < CLIENT_UNATTENDED_MAX)
+		client->unattended_next *= 2;
+	pthread_mutex_unlock(&client->receiving);
+}
+
+/* Take the reading over, before a request goes out.  False: this call's answer comes as ever. */
+static bool attend_locked(struct client *client)
+{
+	if (!attend_wanted())
+		return false;
+	if (client->unattended > 0) {
+		client->unattended--;
+		return false;
+	}
+	if (pthread_mutex_trylock(&client->receiving) != 0)
+		return false;
+	client->attended = true;
+	watch_locked(client);
+	return true;
+}
+
+static void call_begin(struct client *client, enum mc_verb verb, const struct writer *body,
+		       uint32_t timeout_ms, bool here, client_reply_fn *reply, void *context)
+{
+	struct call *call = call_new(body, timeout_ms);
 
 	if (!call) {
 		reply(context, MC_NO_MEMORY, NULL, false);
 		return;
 	}
-	*call = (struct call){.reply = reply, .context = context, .size = size};
-	call->deadline_ns = clock_ns() + timeout_ms * 1000000ull;
-	frame.size = (uint32_t)(size - MC_FRAME_HEADER_SIZE);
-	if (frame.size)
-		memcpy(call->frame + MC_FRAME_HEADER_SIZE, body->data, frame.size);
+	call->reply = reply;
+	call->context = context;
+	call->here = here;
 	client->calls_by_verb[verb]++;
 
 	pthread_mutex_lock(&client->lock);
-	if (client->in_flight >= CLIENT_IN_FLIGHT_MAX || client->stopping) {
+	if (client->calls.count >= CLIENT_IN_FLIGHT_MAX || client->stopping) {
 		enum mc_status status = client->stopping ? MC_CANCELLED : MC_AGAIN;
 		pthread_mutex_unlock(&client->lock);
 		free(call);
 		reply(context, status, NULL, false);
 		return;
 	}
-	frame.request_id = call->id = ++client->next_id;
-	frame_encode(call->frame, &frame);
-	struct call **bucket = &client->calls[call->id % CLIENT_BUCKETS];
-	call->next = *bucket;
-	*bucket = call;
-	client->in_flight++;
+	calls_add(&client->calls, call, verb);
+	bool attend = client->ready && attend_locked(client);
 	if (client->ready) {
-		call->sent = true;
+		call_sending(call, clock_ns());
 		send_locked(client, call->frame, call->size);
 	}
+	if (attend)
+		client->attended_id = call->id;
 	pthread_mutex_unlock(&client->lock);
+	if (attend)
+		attend_to(&(struct attention){attended_receive, attended_release, client});
+}
+
+void client_call(struct client *client, enum mc_verb verb, const struct writer *body,
+		 uint32_t timeout_ms, client_reply_fn *reply, void *context)
+{
+	call_begin(client, verb, body, timeout_ms, false, reply, context);
+}
+
+void client_call_here(struct client *client, enum mc_verb verb, const struct writer *body,
+		      uint32_t timeout_ms, client_reply_fn *reply, void *context)
+{
+	call_begin(client, verb, body, timeout_ms, true, reply, context);
+}
+
+static void end_calls(struct client *client, enum ending ending)
+{
+	pthread_mutex_lock(&client->lock);
+	struct call *list = calls_take_ending(&client->calls, ending, clock_ns());
+	pthread_mutex_unlock(&client->lock);
+	calls_end(list, ending);
 }
 
 static struct call *take_call(struct client *client, uint64_t id)
 {
 	WITH_LOCK(&client->lock);
-	struct call **at = &client->calls[id % CLIENT_BUCKETS];
-	while (*at && (*at)->id != id)
-		at = &(*at)->next;
-	struct call *call = *at;
-	if (call) {
-		*at = call->next;
-		client->in_flight--;
-	}
-	return call;
-}
-
-static struct call *take_expired(struct client *client, uint64_t now, bool all)
-{
-	struct call *expired = NULL;
-
-	WITH_LOCK(&client->lock);
-	for (unsigned i = 0; client->in_flight > 0 && i < CLIENT_BUCKETS; i++) {
-		struct call **at = &client->calls[i];
-		while (*at) {
-			struct call *call = *at;
-			if (!all && call->deadline_ns > now) {
-				at = &call->next;
-				continue;
-			}
-			*at = call->next;
-			call->next = expired;
-			expired = call;
-			client->in_flight--;
-		}
-	}
-	return expired;
-}
-
-static void end_expired(struct client *client, bool all)
-{
-	struct call *call = take_expired(client, clock_ns(), all);
-
-	while (call) {
-		struct call *next = call->next;
-		call->reply(call->context, all ? MC_CANCELLED : MC_TIMEOUT, NULL, call->resent);
-		free(call);
-		call = next;
-	}
+	return calls_take(&client->calls, id);
 }
 
 static void handle_frame(struct client *client, const struct frame *frame, const uint8_t *bytes)
@@ -330,7 +252,12 @@ static void handle_frame(struct client *client, const struct frame *frame, const
 	struct call *call = take_call(client, frame->request_id);
 	if (!call)
 		return; /* passed its deadline */
-	call->reply(call->context, frame->status, &body, call->resent);
+	enum mc_status status = frame->status;
+	client->refused = client->refused || status == MC_READ_ONLY;
+	/* Refused now, but the master before may have done it. */
+	if (status == MC_READ_ONLY && call->resent)
+		status = MC_TIMEOUT;
+	call->reply(call->context, status, &body, call->resent);
 	free(call);
 }
 
@@ -387,6 +314,24 @@ static bool receive_some(struct client *client)
 	return true;
 }
 
+static bool outstanding(struct client *client, uint64_t id)
+{
+	WITH_LOCK(&client->lock);
+	return calls_find(&client->calls, id) != NULL;
+}
+
+static bool attended_receive(void *context, int *fd)
+{
+	struct client *client = context;
+
+	*fd = client->fd;
+	if (!receive_some(client) || !handle_received(client, handle_frame)) {
+		shutdown(client->fd, SHUT_RDWR); /* its thread sees that it is gone */
+		return true;
+	}
+	return !outstanding(client, client->attended_id);
+}
+
 static bool send_all(struct client *client, const uint8_t *data, size_t size)
 {
 	while (size > 0) {
@@ -402,10 +347,38 @@ static bool send_all(struct client *client, const uint8_t *data, size_t size)
 	return true;
 }
 
+/* Another master may lead than the one that is tried. */
+static bool has_others(const struct client *client)
+{
+	return masters_count(client->masters) != 1;
+}
+
+/*
+ * A leader that was replaced may not know it yet, so an older epoch of the same
+ * cluster is refused; not for ever, since a journal may have been restored.
+ */
+static bool epoch_take(struct client *client, const struct frame *frame, struct reader body)
+{
+	(void)get_u32(&body);
+	(void)get_u32(&body);
+	uint64_t cluster = get_u64(&body);
+
+	if (cluster == client->cluster && frame->epoch < client->epoch &&
+	    clock_ns() - client->epoch_ns < CLIENT_EPOCH_NS) {
+		log_warn("refused a master of an older epoch epoch=%u known=%u at=%s", frame->epoch,
+			 client->epoch, client->peer);
+		return false;
+	}
+	client->cluster = cluster;
+	client->epoch = frame->epoch;
+	return true;
+}
+
 /* Wait for the frame that answers HELLO; nothing else can come before it. */
 static bool receive_welcome(struct client *client)
 {
-	uint64_t deadline = clock_ns() + CLIENT_CONNECT_MS * 1000000ull;
+	uint64_t wait_ms = has_others(client) ? CLIENT_WELCOME_MS : CLIENT_CONNECT_MS;
+	uint64_t deadline = clock_ns() + wait_ms * 1000000ull;
 
 	client->received = 0;
 	while (clock_ns() < deadline && !client->stopping) {
@@ -420,7 +393,7 @@ static bool receive_welcome(struct client *client)
 				struct reader body;
 				reader_init(&body, client->receive + MC_FRAME_HEADER_SIZE,
 					    frame.size);
-				if (frame.status ||
+				if (frame.status || !epoch_take(client, &frame, body) ||
 				    client->events.welcome(client->events.context, &body))
 					return false;
 				memmove(client->receive, client->receive + whole,
@@ -432,7 +405,7 @@ static bool receive_welcome(struct client *client)
 		struct pollfd fd = {.fd = client->fd, .events = POLLIN};
 		if (poll(&fd, 1, 100) > 0 && !receive_some(client))
 			return false;
-		end_expired(client, false);
+		end_calls(client, ENDING_LATE);
 	}
 	return false;
 }
@@ -452,31 +425,17 @@ static bool say_hello(struct client *client)
 	return sent && receive_welcome(client);
 }
 
-static int by_id(const void *a, const void *b)
-{
-	uint64_t ia = (*(struct call *const *)a)->id, ib = (*(struct call *const *)b)->id;
-
-	return ia < ib ? -1 : ia > ib;
-}
-
 /* Requests that wait go out on the new connection, in the order they were made. */
 static void send_waiting(struct client *client)
 {
 	WITH_LOCK(&client->lock);
-	struct call **waiting = calloc(client->in_flight + 1, sizeof(*waiting));
-	uint32_t count = 0;
+	struct call **waiting = calls_sorted(&client->calls);
+	uint64_t now_ns = clock_ns();
 
 	client->unsent.size = 0;
 	client->ready = true;
-	for (unsigned i = 0; waiting && i < CLIENT_BUCKETS; i++) {
-		for (struct call *call = client->calls[i]; call; call = call->next)
-			waiting[count++] = call;
-	}
-	if (waiting)
-		qsort(waiting, count, sizeof(*waiting), by_id);
-	for (uint32_t i = 0; i < count; i++) {
-		waiting[i]->resent = waiting[i]->sent;
-		waiting[i]->sent = true;
+	for (uint32_t i = 0; waiting && i < client->calls.count; i++) {
+		call_sending(waiting[i], now_ns);
 		send_locked(client, waiting[i]->frame, waiting[i]->size);
 	}
 	free(waiting);
@@ -489,6 +448,49 @@ static bool heard_lately(const struct client *client)
 	return ttl_ms == 0 || clock_ns() - client->heard_ns < ttl_ms * 500000ull;
 }
 
+/* Often enough that a heartbeat is never late for a short TTL. */
+static uint32_t tick_ms(const struct client *client)
+{
+	uint32_t part_ms = client->ttl_ms / 8;
+
+	return part_ms > 0 && part_ms < client->events.tick_ms ? part_ms : client->events.tick_ms;
+}
+
+/* Sleep for a tick at most, while a caller may attend; what the connection is ready for. */
+static uint32_t sleep_until_ready(struct client *client)
+{
+	struct epoll_event events[2];
+	uint32_t ready = 0;
+
+	pthread_mutex_lock(&client->lock);
+	watch_locked(client);
+	pthread_mutex_unlock(&client->lock);
+	pthread_mutex_unlock(&client->receiving);
+	int count = epoll_wait(client->epoll_fd, events, 2, (int)tick_ms(client));
+	pthread_mutex_lock(&client->receiving);
+	for (int i = 0; i < count; i++) {
+		eventfd_t value;
+		if (events[i].data.fd == client->wake)
+			eventfd_read(client->wake, &value);
+		else
+			ready = events[i].events;
+	}
+	return ready;
+}
+
+/* A leader that can't reach etcd does not know whether it was replaced: we may. */
+static bool replaced(struct client *client, uint64_t now)
+{
+	if (!has_others(client))
+		return false;
+	if (client->refused && now - client->looked_ns > CLIENT_LOOK_NS) {
+		client->refused = false;
+		client->looked_ns = now;
+		masters_look(client->masters, client->address);
+	}
+	return masters_moved(client->masters, client->address);
+}
+
 /* Serve the connection until it breaks. */
 static void serve(struct client *client)
 {
@@ -496,31 +498,21 @@ static void serve(struct client *client)
 
 	while (!client->stopping) {
 		uint64_t now = clock_ns();
-		if (now - ticked >= client->events.tick_ms * 1000000ull) {
+		if (now - ticked >= tick_ms(client) * 1000000ull) {
 			ticked = now;
 			client->events.tick(client->events.context);
-			end_expired(client, false);
+			end_calls(client, ENDING_LATE);
+			if (replaced(client, now))
+				return;
 		}
 		if (!handle_received(client, handle_frame) || !heard_lately(client))
 			return;
-		pthread_mutex_lock(&client->lock);
-		bool unsent = client->unsent.size > 0;
-		pthread_mutex_unlock(&client->lock);
-		struct pollfd fds[2] = {
-			{.fd = client->fd, .events = (short)(POLLIN | (unsent ? POLLOUT : 0))},
-			{.fd = client->wake, .events = POLLIN},
-		};
-		if (poll(fds, 2, (int)client->events.tick_ms) < 0 && errno != EINTR)
-			return;
-		if (fds[1].revents) {
-			eventfd_t value;
-			eventfd_read(client->wake, &value);
-		}
-		if (fds[0].revents & POLLOUT) {
+		uint32_t events = sleep_until_ready(client);
+		if (events & EPOLLOUT) {
 			WITH_LOCK(&client->lock);
 			flush_locked(client);
 		}
-		if ((fds[0].revents & (POLLIN | POLLHUP | POLLERR)) && !receive_some(client))
+		if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && !receive_some(client))
 			return;
 	}
 }
@@ -537,20 +529,48 @@ static void disconnect(struct client *client)
 		close(fd);
 }
 
+/* Say it once, until one is found. */
+static void absent(struct client *client, const char *what)
+{
+	if (!client->absent)
+		log_warn("%s, trying on address=%s%s%s", what,
+			 client->dial.unix_only ? client->dial.unix_name : client->dial.host,
+			 client->dial.unix_only ? "" : ":", client->dial.port);
+	client->absent = true;
+}
+
+/* Take the next master to try.  False: there is none now. */
+static bool choose(struct client *client)
+{
+	enum mc_status status = masters_next(client->masters, client->address);
+
+	if (status != MC_OK) {
+		absent(client, status == MC_NOT_FOUND ? "no master leads"
+						      : "etcd can't say which master leads");
+		return false;
+	}
+	status = dial_parse(&client->dial, client->address);
+	if (status != MC_OK)
+		absent(client, "the leader's address in etcd makes no sense");
+	return status == MC_OK;
+}
+
 static void connect_and_serve(struct client *client, uint32_t *retry_ms)
 {
+	if (!choose(client))
+		return;
 	int fd = connect_any(client);
-
 	if (fd < 0) {
-		if (!client->absent)
-			log_warn("the master does not answer, trying on address=%s%s%s",
-				 client->unix_only ? client->unix_name : client->host,
-				 client->unix_only ? "" : ":", client->port);
-		client->absent = true;
+		absent(client, "the master does not answer");
 		return;
 	}
-	client->absent = false;
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+	if (epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+		close(fd);
+		return;
+	}
 	pthread_mutex_lock(&client->lock);
+	client->watched = EPOLLIN;
 	client->fd = fd;
 	pthread_mutex_unlock(&client->lock);
 	client->heard_ns = clock_ns();
@@ -558,16 +578,22 @@ static void connect_and_serve(struct client *client, uint32_t *retry_ms)
 		*retry_ms = CLIENT_RETRY_MS_FIRST;
 		log_info("connected to the master at=%s", client->peer);
 		client->connected = true;
+		end_calls(client, ENDING_LATE); /* not sent again: nobody waits */
 		send_waiting(client);
+		client->absent = false;
 		serve(client);
 		client->connected = false;
+		client->epoch_ns = client->heard_ns;
 		if (!client->stopping)
 			log_warn("lost the master, reconnecting at=%s", client->peer);
 		disconnect(client);
 		client->events.lost(client->events.context);
+		end_calls(client, ENDING_HERE);
 		return;
 	}
+	absent(client, "the master does not welcome us");
 	disconnect(client);
+	end_calls(client, ENDING_HERE);
 }
 
 static void *client_thread(void *context)
@@ -576,11 +602,14 @@ static void *client_thread(void *context)
 	uint32_t retry_ms = CLIENT_RETRY_MS_FIRST;
 
 	pthread_setname_np(pthread_self(), "mc-master");
+	pthread_mutex_lock(&client->receiving);
 	while (!client->stopping) {
 		connect_and_serve(client, &retry_ms);
-		end_expired(client, false);
+		end_calls(client, ENDING_LATE);
 		if (client->stopping)
 			break;
+		if (masters_untried(client->masters))
+			continue;
 		client->events.tick(client->events.context);
 		struct pollfd wake = {.fd = client->wake, .events = POLLIN};
 		poll(&wake, 1, (int)retry_ms);
@@ -588,9 +617,11 @@ static void *client_thread(void *context)
 			eventfd_t value;
 			eventfd_read(client->wake, &value);
 		}
-		retry_ms = retry_ms * 2 > CLIENT_RETRY_MS_MAX ? CLIENT_RETRY_MS_MAX : retry_ms * 2;
+		uint32_t max_ms = has_others(client) ? CLIENT_RETRY_MS_LIST : CLIENT_RETRY_MS_MAX;
+		retry_ms = retry_ms * 2 > max_ms ? max_ms : retry_ms * 2;
 	}
-	end_expired(client, true);
+	end_calls(client, ENDING_ALL);
+	pthread_mutex_unlock(&client->receiving);
 	return NULL;
 }
 
@@ -602,14 +633,22 @@ enum mc_status client_open(const char *address, const struct client_events *even
 	if (!c)
 		return MC_NO_MEMORY;
 	c->events = *events;
+	calls_init(&c->calls);
 	c->fd = -1;
 	c->receive_size = CLIENT_RECEIVE_SIZE;
+	c->unattended_next = CLIENT_UNATTENDED;
 	c->receive = malloc(c->receive_size);
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event wake = {.events = EPOLLIN, .data.fd = c->wake};
 	writer_init(&c->unsent);
 	pthread_mutex_init(&c->lock, NULL);
-	enum mc_status status = parse_address(c, address);
-	if (!c->receive || c->wake < 0)
+	pthread_mutex_init(&c->receiving, NULL);
+	enum mc_status status = masters_open(address, &c->masters);
+	for (size_t i = 0; !status && i < masters_count(c->masters); i++)
+		status = dial_parse(&c->dial, masters_at(c->masters, i));
+	if (!c->receive || c->wake < 0 || c->epoll_fd < 0 ||
+	    epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, c->wake, &wake) < 0)
 		status = MC_NO_MEMORY;
 	if (!status) {
 		*client = c; /* the thread's first event may use it */
@@ -620,6 +659,9 @@ enum mc_status client_open(const char *address, const struct client_events *even
 		*client = NULL;
 		if (c->wake >= 0)
 			close(c->wake);
+		if (c->epoll_fd >= 0)
+			close(c->epoll_fd);
+		masters_close(c->masters);
 		free(c->receive);
 		free(c);
 		return status;
@@ -641,8 +683,11 @@ void client_close(struct client *client)
 		return;
 	client_stop(client);
 	close(client->wake);
+	close(client->epoll_fd);
+	pthread_mutex_destroy(&client->receiving);
 	writer_fini(&client->unsent);
 	pthread_mutex_destroy(&client->lock);
+	masters_close(client->masters);
 	free(client->receive);
 	free(client);
 }

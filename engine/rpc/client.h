@@ -8,10 +8,13 @@
  * sends again what was not answered; what passes its deadline meanwhile is
  * called back with MC_TIMEOUT.
  *
- * A master on this host is reached over its Unix socket when it has one.
+ * A master on this host is reached over its Unix socket when it has one.  Of
+ * several the one is kept to that says welcome: others refuse, and one of an
+ * older epoch than was heard of lately is refused.
  *
- * Threads   client_call: any thread.  Callbacks: the client's thread; they must
- *           not wait for the network, but may call.
+ * Threads   client_call: any thread.  Callbacks: the client's thread, or one
+ *           that attends to a call of its own (attend.h), never two at once;
+ *           they must not wait for the network, but may call.
  * Errors    Through the callback: what the master answered; MC_TIMEOUT;
  *           MC_CANCELLED at close; MC_PROTOCOL.
  * Limits    CLIENT_IN_FLIGHT_MAX requests; more are called back MC_AGAIN.
@@ -47,8 +50,9 @@ struct client_events {
 };
 
 /*
- * Start connecting to "HOST:PORT" or "unix:NAME" ("unix:@NAME": abstract).
- * Does not wait.  MC_INVALID: the address makes no sense.
+ * Start connecting to the master at an address, the one of several that leads,
+ * or the one that etcd names (masters.h).  Does not wait.  MC_INVALID: the
+ * address makes no sense.
  */
 MC_MUST_CHECK enum mc_status client_open(const char *address, const struct client_events *events,
 					 struct client **client);
@@ -57,9 +61,23 @@ void client_stop(struct client *client);
 /* The same, and free it. */
 void client_close(struct client *client);
 
-/* Send a request whose body is ready; the body is copied.  Always calls back, once. */
+/*
+ * Send a request whose body is ready; the body is copied.  Always calls back, once.
+ *
+ * MC_UNREACHABLE   the time was over before it could be sent: nothing happened
+ * MC_TIMEOUT       the time was over before an answer came, or what was sent again was
+ *                  answered MC_READ_ONLY: the effect is unknown
+ * MC_CANCELLED     the client was stopped
+ */
 void client_call(struct client *client, enum mc_verb verb, const struct writer *body,
 		 uint32_t timeout_ms, client_reply_fn *reply, void *context);
+
+/*
+ * The same for a request that belongs to the session it was made in: when the
+ * connection breaks it is called back as if its time were over, not sent again.
+ */
+void client_call_here(struct client *client, enum mc_verb verb, const struct writer *body,
+		      uint32_t timeout_ms, client_reply_fn *reply, void *context);
 
 /* Silence after which the connection is taken for dead; from HELLO's answer. */
 void client_set_ttl(struct client *client, uint32_t ttl_ms);

@@ -20,29 +20,40 @@
 #define CONNECTION_MAX 16384
 #define PAUSE_NS       1000000000u /* without descriptors, before the next try to accept */
 
-struct server {
-	struct server_config config;
+struct loop {
+	struct server *server;
+	unsigned number;
 	int epoll_fd;
-	int stop_fd;
-	int tcp_fd;
-	int unix_fd;
-	size_t connection_count;
-	uint64_t connection_number;
-	uint64_t paused_ns; /* when accepting stopped for want of descriptors; 0: it has not */
-	bool stopping;
-	bool again; /* a connection ended: its owner has work in another turn */
-	struct connection *connections;
 	struct connection *ready; /* those with output */
+	struct connection *gone;  /* those that nothing comes from any more */
 	uint8_t *scratch;
-	char address[NET_TEXT_SIZE];
-	char socket[NET_TEXT_SIZE];
 };
 
-static bool watch(struct server *server, int fd, uint32_t events, void *tag)
+struct server {
+	/* fixed after open */
+	struct server_config config;
+	int stop_fd; /* readable: every loop ends */
+	int tcp_fd;
+	int unix_fd;
+	char address[NET_TEXT_SIZE];
+	char socket[NET_TEXT_SIZE];
+
+	pthread_mutex_t lock; /* protects the next two */
+	struct connection *connections;
+	size_t connection_count;
+
+	/* loop 0's */
+	uint64_t connection_number;
+	uint64_t paused_ns; /* when accepting stopped for want of descriptors; 0: it has not */
+
+	struct loop loops[];
+};
+
+static bool watch(const struct loop *loop, int fd, uint32_t events, void *tag)
 {
 	struct epoll_event event = {.events = events, .data.ptr = tag};
 
-	return epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 /* Listen at an address, and say so when it can't be. */
@@ -91,34 +102,45 @@ static enum mc_status listen_all(struct server *server)
 	return listen_at(name, server->socket, &none, &server->unix_fd);
 }
 
+static enum mc_status loops_open(struct server *server)
+{
+	for (unsigned i = 0; i < server->config.loop_count; i++) {
+		struct loop *loop = &server->loops[i];
+		loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+		loop->scratch = malloc(SCRATCH_SIZE);
+		if (loop->epoll_fd < 0 || !loop->scratch ||
+		    !watch(loop, server->stop_fd, EPOLLIN, &server->stop_fd))
+			return MC_NO_MEMORY;
+	}
+	const struct loop *first = &server->loops[0];
+	if ((server->tcp_fd >= 0 && !watch(first, server->tcp_fd, EPOLLIN, &server->tcp_fd)) ||
+	    (server->unix_fd >= 0 && !watch(first, server->unix_fd, EPOLLIN, &server->unix_fd)))
+		return MC_NO_MEMORY;
+	return MC_OK;
+}
+
 enum mc_status server_open(const struct server_config *config, struct server **server)
 {
-	struct server *s = calloc(1, sizeof(*s));
+	MUST(config->loop_count >= 1 && config->loop_count <= SERVER_LOOP_COUNT_MAX);
+	struct server *s = calloc(1, sizeof(*s) + config->loop_count * sizeof(s->loops[0]));
 
 	if (!s)
 		return MC_NO_MEMORY;
 	s->config = *config;
 	s->tcp_fd = s->unix_fd = -1;
-	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	pthread_mutex_init(&s->lock, NULL);
+	for (unsigned i = 0; i < config->loop_count; i++)
+		s->loops[i] = (struct loop){.server = s, .number = i, .epoll_fd = -1};
 	s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s->scratch = malloc(SCRATCH_SIZE);
-	enum mc_status status = MC_NO_MEMORY;
-	if (s->epoll_fd < 0 || s->stop_fd < 0 || !s->scratch)
-		goto err_close;
-	status = listen_all(s);
-	if (status != MC_OK)
-		goto err_close;
-	status = MC_NO_MEMORY;
-	if (!watch(s, s->stop_fd, EPOLLIN, &s->stop_fd) ||
-	    (s->tcp_fd >= 0 && !watch(s, s->tcp_fd, EPOLLIN, &s->tcp_fd)) ||
-	    (s->unix_fd >= 0 && !watch(s, s->unix_fd, EPOLLIN, &s->unix_fd)))
-		goto err_close;
+	enum mc_status status = s->stop_fd < 0 ? MC_NO_MEMORY : listen_all(s);
+	if (status == MC_OK)
+		status = loops_open(s);
+	if (status != MC_OK) {
+		server_close(s);
+		return status;
+	}
 	*server = s;
 	return MC_OK;
-
-err_close:
-	server_close(s);
-	return status;
 }
 
 const char *server_address(const struct server *server)
@@ -131,12 +153,20 @@ const char *server_socket(const struct server *server)
 	return server->socket;
 }
 
-static void connection_free(struct connection *c)
+static void connection_destroy(struct connection *c)
 {
-	struct server *server = c->server;
+	close(c->fd);
+	writer_fini(&c->out);
+	pthread_mutex_destroy(&c->lock);
+	free(c->in);
+	free(c);
+}
 
-	server->again = true;
-	server->config.ops->closed(server->config.context, c);
+void connection_free(struct connection *c)
+{
+	struct server *server = c->loop->server;
+
+	pthread_mutex_lock(&server->lock);
 	if (c->next)
 		c->next->previous = c->previous;
 	if (c->previous)
@@ -144,10 +174,8 @@ static void connection_free(struct connection *c)
 	else
 		server->connections = c->next;
 	server->connection_count--;
-	close(c->fd);
-	writer_fini(&c->out);
-	free(c->in);
-	free(c);
+	pthread_mutex_unlock(&server->lock);
+	connection_destroy(c);
 }
 
 void server_close(struct server *server)
@@ -155,29 +183,127 @@ void server_close(struct server *server)
 	if (!server)
 		return;
 	while (server->connections)
-		connection_free(server->connections);
-	int fds[] = {server->tcp_fd, server->unix_fd, server->stop_fd, server->epoll_fd};
+		server->config.ops->closed(server->config.context, server->connections);
+	for (unsigned i = 0; i < server->config.loop_count; i++) {
+		if (server->loops[i].epoll_fd >= 0)
+			close(server->loops[i].epoll_fd);
+		free(server->loops[i].scratch);
+	}
+	int fds[] = {server->tcp_fd, server->unix_fd, server->stop_fd};
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
 	}
-	free(server->scratch);
+	pthread_mutex_destroy(&server->lock);
 	free(server);
+}
+
+/* The loop hears of it and reports it closed. */
+static void end_locked(struct connection *c)
+{
+	__atomic_store_n(&c->ending, true, __ATOMIC_RELEASE);
+	(void)shutdown(c->fd, SHUT_RDWR);
+}
+
+static void watch_locked(struct connection *c, bool paused, bool waits_out)
+{
+	struct epoll_event event = {.data.ptr = c};
+
+	if (c->paused == paused && c->waits_out == waits_out)
+		return;
+	c->paused = paused;
+	c->waits_out = waits_out;
+	event.events = (paused ? 0u : EPOLLIN) | (waits_out ? EPOLLOUT : 0u);
+	if (epoll_ctl(c->loop->epoll_fd, EPOLL_CTL_MOD, c->fd, &event) != 0)
+		end_locked(c);
+}
+
+void connection_pause(struct connection *c)
+{
+	WITH_LOCK(&c->lock);
+	watch_locked(c, true, c->waits_out);
+}
+
+void connection_resume(struct connection *c)
+{
+	WITH_LOCK(&c->lock);
+	watch_locked(c, false, c->waits_out);
+}
+
+/* All was sent: the next turn finds an empty buffer, not a huge one. */
+static void out_empty_locked(struct connection *c)
+{
+	c->out_sent = 0;
+	if (c->out.capacity > KEEP_SIZE) {
+		writer_fini(&c->out);
+		writer_init(&c->out);
+	} else {
+		writer_reset(&c->out);
+	}
+}
+
+static void out_write_locked(struct connection *c)
+{
+	if (connection_ending(c))
+		return;
+	if (c->out.failed) {
+		log_error("out of memory for answers, closed the connection peer=%s", c->peer);
+		end_locked(c);
+		return;
+	}
+	size_t left = c->out.size - c->out_sent;
+	if (left == 0)
+		return;
+	ssize_t sent = send(c->fd, c->out.data + c->out_sent, left, MSG_NOSIGNAL);
+	if (sent < 0) {
+		if (errno != EAGAIN && errno != EINTR) {
+			end_locked(c);
+			return;
+		}
+		sent = 0;
+	}
+	c->out_sent += (size_t)sent;
+	left -= (size_t)sent;
+	if (left > SERVER_OUT_SIZE_MAX) {
+		log_warn("does not read its answers, closed the connection peer=%s", c->peer);
+		end_locked(c);
+		return;
+	}
+	watch_locked(c, c->paused, left > 0);
+	if (left == 0)
+		out_empty_locked(c);
+}
+
+struct writer *connection_out(struct connection *c)
+{
+	pthread_mutex_lock(&c->lock);
+	return &c->out;
 }
 
 void connection_wrote(struct connection *c)
 {
-	if (c->ready || c->closing)
+	pthread_mutex_unlock(&c->lock);
+	if (c->ready)
 		return;
 	c->ready = true;
-	c->ready_next = c->server->ready;
-	c->server->ready = c;
+	c->ready_next = c->loop->ready;
+	c->loop->ready = c;
+}
+
+void connection_send(struct connection *c, const void *frames, size_t size)
+{
+	WITH_LOCK(&c->lock);
+	if (connection_ending(c))
+		return;
+	put_bytes(&c->out, frames, size);
+	out_write_locked(c);
 }
 
 void connection_end(struct connection *c)
 {
-	connection_wrote(c);
-	c->closing = true;
+	WITH_LOCK(&c->lock);
+	out_write_locked(c);
+	end_locked(c);
 }
 
 static void peer_name(struct connection *c)
@@ -194,28 +320,57 @@ static void peer_name(struct connection *c)
 		snprintf(c->peer, sizeof(c->peer), "pid:%d", (int)who.pid);
 }
 
-static void connection_open(struct server *server, int fd)
+static struct connection *connection_new(struct server *server, int fd)
 {
 	struct connection *c = calloc(1, sizeof(*c));
 
-	if (!c || server->connection_count >= CONNECTION_MAX || !watch(server, fd, EPOLLIN, c)) {
-		log_warn("refused a connection connections=%zu", server->connection_count);
-		free(c);
-		close(fd);
-		return;
-	}
-	c->server = server;
+	if (!c)
+		return NULL;
 	c->fd = fd;
 	c->number = ++server->connection_number;
+	c->loop_number = (unsigned)(c->number % server->config.loop_count);
+	c->loop = &server->loops[c->loop_number];
+	pthread_mutex_init(&c->lock, NULL);
 	writer_init(&c->out);
 	peer_name(c);
+	return c;
+}
+
+/* False: there are too many. */
+static bool connection_list(struct server *server, struct connection *c)
+{
+	WITH_LOCK(&server->lock);
+	if (server->connection_count >= CONNECTION_MAX)
+		return false;
 	c->next = server->connections;
 	if (c->next)
 		c->next->previous = c;
 	server->connections = c;
 	server->connection_count++;
-	if (!server->config.ops->opened(server->config.context, c))
-		connection_end(c);
+	return true;
+}
+
+static void connection_open(struct server *server, int fd)
+{
+	struct connection *c = connection_new(server, fd);
+
+	if (!c || !connection_list(server, c)) {
+		log_warn("refused a connection, too many or no memory max=%d", CONNECTION_MAX);
+		if (c)
+			connection_destroy(c);
+		else
+			close(fd);
+		return;
+	}
+	if (!server->config.ops->opened(server->config.context, c)) {
+		connection_free(c);
+		return;
+	}
+	/* From here on its loop has it. */
+	if (!watch(c->loop, fd, EPOLLIN, c)) {
+		log_warn("can't watch a connection peer=%s", c->peer);
+		server->config.ops->closed(server->config.context, c);
+	}
 }
 
 /* Hear, or not, of those that want to connect. */
@@ -225,7 +380,8 @@ static void accept_watch(struct server *server, uint32_t events)
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		struct epoll_event event = {.events = events, .data.ptr = fds[i]};
-		if (*fds[i] >= 0 && epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, *fds[i], &event))
+		if (*fds[i] >= 0 &&
+		    epoll_ctl(server->loops[0].epoll_fd, EPOLL_CTL_MOD, *fds[i], &event))
 			log_error("can't watch a listening socket error=\"%s\"", strerror(errno));
 	}
 }
@@ -260,10 +416,10 @@ static void accept_all(struct server *server, int listening)
 /* Give out the whole frames at the start of the bytes; returns how many bytes they took. */
 static size_t frames_take(struct connection *c, const uint8_t *bytes, size_t size)
 {
-	const struct server_config *config = &c->server->config;
+	const struct server_config *config = &c->loop->server->config;
 	size_t taken = 0;
 
-	while (!c->closing && size - taken >= MC_FRAME_HEADER_SIZE) {
+	while (!connection_ending(c) && size - taken >= MC_FRAME_HEADER_SIZE) {
 		struct frame frame;
 		if (frame_decode(bytes + taken, &frame) != MC_OK) {
 			log_warn("not our protocol, closed the connection peer=%s", c->peer);
@@ -311,7 +467,7 @@ static void input_take(struct connection *c, const uint8_t *bytes, size_t size)
 {
 	size_t taken = frames_take(c, bytes, size);
 
-	if (c->closing)
+	if (connection_ending(c))
 		return;
 	if (taken < size) {
 		rest_keep(c, bytes + taken, size - taken);
@@ -325,12 +481,20 @@ static void input_take(struct connection *c, const uint8_t *bytes, size_t size)
 	}
 }
 
+/* Nothing is read from it any more; it is reported when this turn's output went out. */
+static void connection_gone(struct connection *c)
+{
+	(void)epoll_ctl(c->loop->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+	c->gone_next = c->loop->gone;
+	c->loop->gone = c;
+}
+
 /* Read what is there; a short read means that it was all. */
 static void connection_read(struct connection *c)
 {
-	uint8_t *at = c->in_size ? c->in + c->in_size : c->server->scratch;
+	uint8_t *at = c->in_size ? c->in + c->in_size : c->loop->scratch;
 	size_t room = c->in_size ? c->in_capacity - c->in_size : SCRATCH_SIZE;
-	ssize_t got = recv(c->fd, at, room, 0);
+	ssize_t got = connection_ending(c) ? 0 : recv(c->fd, at, room, 0);
 
 	if (got > 0) {
 		if (c->in_size)
@@ -338,109 +502,75 @@ static void connection_read(struct connection *c)
 		else
 			input_take(c, at, (size_t)got);
 	} else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-		connection_end(c);
+		connection_gone(c);
 	}
 }
 
-static void out_watch(struct connection *c, bool wait)
+static void ready_flush(struct loop *loop)
 {
-	struct epoll_event event = {.events = EPOLLIN | (wait ? EPOLLOUT : 0u), .data.ptr = c};
-
-	if (c->waits_out == wait)
-		return;
-	c->waits_out = wait;
-	if (epoll_ctl(c->server->epoll_fd, EPOLL_CTL_MOD, c->fd, &event) != 0)
-		c->closing = true;
-}
-
-static void connection_write(struct connection *c)
-{
-	if (c->out.failed) {
-		log_error("out of memory for answers, closed the connection peer=%s", c->peer);
-		c->closing = true;
-		return;
-	}
-	size_t left = c->out.size - c->out_sent;
-	if (left == 0)
-		return;
-	ssize_t sent = send(c->fd, c->out.data + c->out_sent, left, MSG_NOSIGNAL);
-	if (sent < 0) {
-		if (errno != EAGAIN && errno != EINTR) {
-			c->closing = true;
-			return;
-		}
-		sent = 0;
-	}
-	c->out_sent += (size_t)sent;
-	left -= (size_t)sent;
-	if (left > SERVER_OUT_SIZE_MAX) {
-		log_warn("does not read its answers, closed the connection peer=%s", c->peer);
-		c->closing = true;
-		return;
-	}
-	out_watch(c, left > 0);
-	if (left > 0)
-		return;
-	c->out_sent = 0;
-	if (c->out.capacity > KEEP_SIZE) {
-		writer_fini(&c->out);
-		writer_init(&c->out);
-	} else {
-		writer_reset(&c->out);
-	}
-}
-
-/* Write to, or with `drop` close, all that have output; end those that are closing. */
-static void ready_flush(struct server *server, bool drop)
-{
-	while (server->ready) {
-		struct connection *c = server->ready;
-		server->ready = c->ready_next;
+	while (loop->ready) {
+		struct connection *c = loop->ready;
+		loop->ready = c->ready_next;
 		c->ready = false;
-		if (drop && c->out.size > c->out_sent)
-			c->closing = true;
-		else
-			connection_write(c);
-		if (c->closing)
-			connection_free(c);
+		WITH_LOCK(&c->lock);
+		out_write_locked(c);
 	}
 }
 
-static int events_wait(struct server *server, struct epoll_event *events)
+static void gone_report(struct loop *loop)
 {
-	int timeout_ms = server->again ? 0 : (int)server->config.tick_ms;
-	server->again = false;
-	return epoll_wait(server->epoll_fd, events, EVENT_MAX, timeout_ms);
+	const struct server_config *config = &loop->server->config;
+
+	while (loop->gone) {
+		struct connection *c = loop->gone;
+		loop->gone = c->gone_next;
+		config->ops->closed(config->context, c);
+	}
 }
 
-static void event_handle(struct server *server, const struct epoll_event *event)
+static void connection_handle(struct connection *c, uint32_t events)
 {
-	if (event->data.ptr == &server->stop_fd) {
-		server->stopping = true;
-	} else if (event->data.ptr == &server->tcp_fd) {
+	if (events & EPOLLOUT) {
+		WITH_LOCK(&c->lock);
+		out_write_locked(c);
+	}
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		connection_read(c);
+}
+
+/* False: the server stops. */
+static bool event_handle(struct loop *loop, const struct epoll_event *event)
+{
+	struct server *server = loop->server;
+
+	if (event->data.ptr == &server->stop_fd)
+		return false;
+	if (event->data.ptr == &server->tcp_fd)
 		accept_all(server, server->tcp_fd);
-	} else if (event->data.ptr == &server->unix_fd) {
+	else if (event->data.ptr == &server->unix_fd)
 		accept_all(server, server->unix_fd);
-	} else {
-		struct connection *c = event->data.ptr;
-		if (event->events & EPOLLOUT)
-			connection_wrote(c);
-		if (!c->closing && event->events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-			connection_read(c);
-	}
+	else
+		connection_handle(event->data.ptr, event->events);
+	return true;
 }
 
-void server_run(struct server *server)
+void server_run(struct server *server, unsigned loop_number)
 {
+	struct loop *loop = &server->loops[loop_number];
 	struct epoll_event events[EVENT_MAX];
+	bool running = true;
 
-	while (!server->stopping) {
-		int count = events_wait(server, events);
+	while (running) {
+		bool paused = loop_number == 0 && server->paused_ns;
+		int count = epoll_wait(loop->epoll_fd, events, EVENT_MAX,
+				       paused ? (int)(PAUSE_NS / 1000000) : -1);
 		for (int i = 0; i < count; i++)
-			event_handle(server, &events[i]);
-		accept_resume(server);
-		bool good = server->config.ops->turn(server->config.context);
-		ready_flush(server, !good);
+			running = event_handle(loop, &events[i]) && running;
+		if (loop_number == 0)
+			accept_resume(server);
+		ready_flush(loop);
+		gone_report(loop);
+		server->config.ops->turn(server->config.context, loop_number);
 	}
 }
 
@@ -448,6 +578,7 @@ void server_stop(struct server *server)
 {
 	uint64_t one = 1;
 
+	/* Never read: every loop sees it. */
 	if (write(server->stop_fd, &one, sizeof(one)) < 0)
 		log_error("can't stop the server error=\"%s\"", strerror(errno));
 }

@@ -3,21 +3,48 @@
 #include <string.h>
 
 static const char *const verb_names[MC_VERB_LIMIT] = {
-	[MC_VERB_HELLO] = "hello",	   [MC_VERB_HEARTBEAT] = "heartbeat",
-	[MC_VERB_LOOKUP] = "lookup",	   [MC_VERB_LOOKUP_PATH] = "lookup_path",
-	[MC_VERB_PUBLISH] = "publish",	   [MC_VERB_REMOVE] = "remove",
-	[MC_VERB_RENAME] = "rename",	   [MC_VERB_MKDIR] = "mkdir",
-	[MC_VERB_RMDIR] = "rmdir",	   [MC_VERB_LIST] = "list",
-	[MC_VERB_SETATTR] = "setattr",	   [MC_VERB_STATFS] = "statfs",
-	[MC_VERB_REPLICA] = "replica",	   [MC_VERB_ANNOUNCE] = "announce",
-	[MC_VERB_ANNOUNCED] = "announced", [MC_VERB_RESERVE] = "reserve",
-	[MC_VERB_UNRESERVE] = "unreserve", [MC_VERB_GRANT_IDS] = "grant_ids",
-	[MC_VERB_NODES] = "nodes",	   [MC_VERB_STATS] = "stats",
-	[MC_VERB_PATH] = "path",	   [MC_VERB_SETXATTR] = "setxattr",
-	[MC_VERB_GETXATTRS] = "getxattrs", [MC_VERB_REMOVEXATTR] = "removexattr",
-	[MC_VERB_RECALLED] = "recalled",   [MC_VERB_INVALIDATE] = "invalidate",
-	[MC_VERB_DROP] = "drop",	   [MC_VERB_RECALL] = "recall",
-	[MC_VERB_PULL] = "pull",	   [MC_VERB_RELEASE] = "release",
+	[MC_VERB_HELLO] = "hello",
+	[MC_VERB_HEARTBEAT] = "heartbeat",
+	[MC_VERB_LOOKUP] = "lookup",
+	[MC_VERB_LOOKUP_PATH] = "lookup_path",
+	[MC_VERB_PUBLISH] = "publish",
+	[MC_VERB_REMOVE] = "remove",
+	[MC_VERB_RENAME] = "rename",
+	[MC_VERB_MKDIR] = "mkdir",
+	[MC_VERB_RMDIR] = "rmdir",
+	[MC_VERB_LIST] = "list",
+	[MC_VERB_SETATTR] = "setattr",
+	[MC_VERB_STATFS] = "statfs",
+	[MC_VERB_REPLICA] = "replica",
+	[MC_VERB_ANNOUNCE] = "announce",
+	[MC_VERB_ANNOUNCED] = "announced",
+	[MC_VERB_RESERVE] = "reserve",
+	[MC_VERB_UNRESERVE] = "unreserve",
+	[MC_VERB_GRANT_IDS] = "grant_ids",
+	[MC_VERB_NODES] = "nodes",
+	[MC_VERB_STATS] = "stats",
+	[MC_VERB_PATH] = "path",
+	[MC_VERB_SETXATTR] = "setxattr",
+	[MC_VERB_GETXATTRS] = "getxattrs",
+	[MC_VERB_REMOVEXATTR] = "removexattr",
+	[MC_VERB_RECALLED] = "recalled",
+	[MC_VERB_INVALIDATE] = "invalidate",
+	[MC_VERB_DROP] = "drop",
+	[MC_VERB_RECALL] = "recall",
+	[MC_VERB_EXISTS] = "exists",
+	[MC_VERB_STEP_DOWN] = "step_down",
+	[MC_VERB_POLICY_SET] = "policy_set",
+	[MC_VERB_POLICY] = "policy",
+	[MC_VERB_POLICIES] = "policies",
+	[MC_VERB_AWAIT] = "await",
+	[MC_VERB_NODE_SET] = "node_set",
+	[MC_VERB_DRAIN] = "drain",
+	[MC_VERB_REPLICATE] = "replicate",
+	[MC_VERB_KIND] = "kind",
+	[MC_VERB_PULL] = "pull",
+	[MC_VERB_POLICY_UNSET] = "policy_unset",
+	[MC_VERB_RELEASE] = "release",
+	[MC_VERB_SHELF] = "shelf",
 };
 
 const char *mc_verb_name(unsigned verb)
@@ -33,7 +60,8 @@ void frame_encode(uint8_t header[MC_FRAME_HEADER_SIZE], const struct frame *fram
 	header[2] = MC_FRAME_VERSION;
 	header[3] = frame->kind;
 	store_u16(header + 4, frame->verb);
-	store_u16(header + 6, (uint16_t)(int16_t)frame->status);
+	store_u16(header + 6, frame->kind == MC_FRAME_REQUEST ? frame->age_s
+							      : (uint16_t)(int16_t)frame->status);
 	store_u32(header + 8, frame->size);
 	store_u32(header + 12, frame->epoch);
 	store_u64(header + 16, frame->request_id);
@@ -59,7 +87,9 @@ enum mc_status frame_decode(const uint8_t header[MC_FRAME_HEADER_SIZE], struct f
 		return MC_PROTOCOL;
 	frame->kind = header[3];
 	frame->verb = load_u16(header + 4);
-	frame->status = status_from_wire(load_u16(header + 6));
+	bool request = frame->kind == MC_FRAME_REQUEST;
+	frame->status = request ? MC_OK : status_from_wire(load_u16(header + 6));
+	frame->age_s = request ? load_u16(header + 6) : 0;
 	frame->size = load_u32(header + 8);
 	frame->epoch = load_u32(header + 12);
 	frame->request_id = load_u64(header + 16);
@@ -175,7 +205,7 @@ void get_entry(struct reader *r, struct mc_entry *entry)
 void put_node(struct writer *w, const struct mc_node *node)
 {
 	put_u32(w, node->id);
-	put_u8(w, node->alive);
+	put_u8(w, (uint8_t)(node->alive | node->draining << 1 | node->guest << 2));
 	put_bytes(w, node->uuid, sizeof(node->uuid));
 	put_u64(w, node->capacity);
 	put_u64(w, node->used);
@@ -191,7 +221,10 @@ void put_node(struct writer *w, const struct mc_node *node)
 void get_node(struct reader *r, struct mc_node *node)
 {
 	node->id = get_u32(r);
-	node->alive = get_u8(r) != 0;
+	uint8_t state = get_u8(r);
+	node->alive = state & 1u;
+	node->draining = state & 2u;
+	node->guest = state & 4u;
 	const void *uuid = get_bytes(r, sizeof(node->uuid));
 	if (uuid)
 		memcpy(node->uuid, uuid, sizeof(node->uuid));
@@ -208,6 +241,31 @@ void get_node(struct reader *r, struct mc_node *node)
 	}
 	for (uint32_t i = 0; i < node->endpoint_count; i++)
 		get_text(r, node->endpoints[i], sizeof(node->endpoints[i]));
+}
+
+void put_placement(struct writer *w, const struct mc_placement *placement)
+{
+	put_u8(w, placement->replicas);
+	put_u8(w, placement->ack);
+	put_u8(w, placement->pin);
+	put_u8(w, placement->preferred_count);
+	for (unsigned i = 0; i < placement->preferred_count; i++)
+		put_string(w, placement->preferred[i], strlen(placement->preferred[i]));
+}
+
+void get_placement(struct reader *r, struct mc_placement *placement)
+{
+	placement->replicas = get_u8(r);
+	placement->ack = get_u8(r);
+	placement->pin = get_u8(r);
+	placement->preferred_count = get_u8(r);
+	if (placement->replicas > MC_REPLICA_MAX || placement->ack > MC_REPLICA_MAX ||
+	    placement->pin > MC_PIN_ON || placement->preferred_count > MC_REPLICA_MAX) {
+		placement->preferred_count = 0;
+		r->failed = true;
+	}
+	for (unsigned i = 0; i < placement->preferred_count; i++)
+		get_text(r, placement->preferred[i], sizeof(placement->preferred[i]));
 }
 
 void get_text(struct reader *r, char *text, size_t size)

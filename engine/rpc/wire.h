@@ -20,8 +20,9 @@
 struct frame {
 	uint8_t kind; /* enum mc_frame_kind */
 	uint16_t verb;
-	enum mc_status status;
-	uint32_t size; /* of the body */
+	enum mc_status status; /* of a reply */
+	uint16_t age_s;	       /* of a request: seconds since it was sent first; 0: this is that */
+	uint32_t size;	       /* of the body */
 	uint32_t epoch;
 	uint64_t request_id;
 };
@@ -54,6 +55,9 @@ void get_entry(struct reader *r, struct mc_entry *entry);
 
 void put_node(struct writer *w, const struct mc_node *node);
 void get_node(struct reader *r, struct mc_node *node);
+
+void put_placement(struct writer *w, const struct mc_placement *placement);
+void get_placement(struct reader *r, struct mc_placement *placement);
 
 /* A string into a terminated buffer; fails when it is longer than size - 1 or holds a NUL. */
 void get_text(struct reader *r, char *text, size_t size);

@@ -1,6 +1,9 @@
 #include "engine/transport/fetch.h"
 
+#include <netinet/in.h>
+#include <linux/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +14,7 @@
 #define MS_NS	       1000000ull
 #define AGAIN_MS_FIRST 1u
 #define AGAIN_MS_MAX   50u
+#define CHUNK_US       40u /* the least that a chunk takes on the wire, at 100 Gb/s */
 
 void fetch_list_locked(struct fetch *fetch, struct fetch **list)
 {
@@ -29,16 +33,27 @@ void fetch_unlist_locked(struct fetch *fetch)
 	fetch->at = NULL;
 }
 
+/* No answer to it is due that its thread could wait for. */
+static void unattend_locked(struct fetch *fetch)
+{
+	if (fetch->puller->attended_fetch == fetch)
+		fetch->puller->attended_fetch = NULL;
+}
+
 void fetch_detach_locked(struct fetch *fetch)
 {
 	if (fetch->at)
 		fetch_unlist_locked(fetch);
 	if (fetch->link) {
+		/* The owner shows it for nobody now. */
+		if (fetch->note && !fetch->moving)
+			link_release_locked(fetch->link, fetch->attr.id, fetch->attr.version);
 		link_orphan_locked(fetch->link, fetch);
 		fetch->link->fetch_count--;
 		fetch->link = NULL;
 	}
 	fetch->pull->state = NULL;
+	unattend_locked(fetch);
 }
 
 static uint32_t chunk_length(const struct fetch *fetch, uint64_t chunk)
@@ -54,10 +69,11 @@ enum mc_status fetch_ask_locked(struct fetch *fetch)
 	uint64_t chunk;
 
 	if (!fetch->begun) {
-		uint32_t length = fetch->puller->config.descriptors ? 0 : PULLER_CHUNK_SIZE;
+		const struct puller_config *config = &fetch->puller->config;
+		uint32_t length = config->descriptors || config->described ? 0 : PULLER_CHUNK_SIZE;
 		status = link_request_locked(fetch->link, fetch, 0, length, false);
 	}
-	while (fetch->begun && !status && fetch->in_flight < PULLER_WINDOW &&
+	while (fetch->begun && !status && fetch->in_flight < fetch->window &&
 	       span_take(&fetch->todo, &chunk))
 		status = link_request_locked(fetch->link, fetch, chunk * PULLER_CHUNK_SIZE,
 					     chunk_length(fetch, chunk), false);
@@ -71,8 +87,12 @@ void fetch_end(struct fetch *fetch, enum mc_status status)
 	struct puller *puller = fetch->puller;
 
 	pthread_mutex_lock(&puller->lock);
+	/* All bytes are here: the owner may evict it again. */
+	if (status == MC_OK && fetch->link && !puller->config.descriptors)
+		puller_release_locked(puller, fetch->link, fetch->attr.id, fetch->attr.version);
 	fetch_detach_locked(fetch);
 	pthread_mutex_unlock(&puller->lock);
+	free(fetch->note);
 	free(fetch);
 	if (status == MC_OK)
 		atomic_fetch_add_explicit(&puller->pulls_done, 1, memory_order_relaxed);
@@ -107,6 +127,7 @@ static bool put_off(struct fetch *fetch, const struct link_request *request)
 	if (fetch->again_ms > AGAIN_MS_MAX)
 		fetch->again_ms = AGAIN_MS_MAX;
 	fetch->retry_ns = now_ns + fetch->again_ms * MS_NS;
+	unattend_locked(fetch);
 	poller_alarm(&puller->poller, fetch->retry_ns);
 	return true;
 }
@@ -121,20 +142,18 @@ void fetch_refused(struct link *link, const struct link_request *request, enum m
 
 /* --- descriptors ---------------------------------------------------------- */
 
-static struct loan *loan_new(struct fetch *fetch, struct link *link)
+struct loan *loan_new_locked(struct link *link, uint64_t id, uint64_t version)
 {
 	struct loan *loan = calloc(1, sizeof(*loan));
 
 	if (!loan)
 		return NULL;
-	*loan = (struct loan){.link = link, .id = fetch->attr.id, .version = fetch->attr.version};
-	pthread_mutex_lock(&fetch->puller->lock);
+	*loan = (struct loan){.link = link, .id = id, .version = version};
 	loan->next = link->loans;
 	loan->at = &link->loans;
 	if (loan->next)
 		loan->next->at = &loan->next;
 	link->loans = loan;
-	pthread_mutex_unlock(&fetch->puller->lock);
 	return loan;
 }
 
@@ -148,7 +167,9 @@ static enum mc_status lent(struct fetch *fetch, struct link *link)
 	if (fd < 0 || fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode) ||
 	    (uint64_t)stat.st_size != fetch->attr.size)
 		return MC_PROTOCOL;
-	struct loan *loan = loan_new(fetch, link);
+	pthread_mutex_lock(&puller->lock);
+	struct loan *loan = loan_new_locked(link, fetch->attr.id, fetch->attr.version);
+	pthread_mutex_unlock(&puller->lock);
 	enum mc_status status = MC_NO_MEMORY;
 	if (loan)
 		status = pull->sink->lend ? pull->sink->lend(pull, &fetch->attr, STEAL_FD(fd), loan)
@@ -160,6 +181,21 @@ static enum mc_status lent(struct fetch *fetch, struct link *link)
 }
 
 /* --- bytes ---------------------------------------------------------------- */
+
+/*
+ * As many chunks as the path holds, and no more: what waits in a socket has left
+ * the caches by the time that it is copied, and took fresh pages.
+ */
+static uint32_t window_of(const struct link *link)
+{
+	struct tcp_info info = {0};
+	socklen_t size = sizeof(info);
+
+	if (getsockopt(link->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+		return PULLER_WINDOW_MAX;
+	uint32_t window = PULLER_WINDOW_MIN + info.tcpi_min_rtt / CHUNK_US;
+	return window < PULLER_WINDOW_MAX ? window : PULLER_WINDOW_MAX;
+}
 
 /* The size is known: ask for the rest before the first bytes are read.  False: it has ended. */
 static bool begin(struct fetch *fetch)
@@ -176,6 +212,7 @@ static bool begin(struct fetch *fetch)
 		fetch->begun = true;
 		fetch->target = target;
 		fetch->left = fetch->attr.size;
+		fetch->window = window_of(fetch->link);
 		span_init(&fetch->todo, 1, chunks);
 		span_want(&fetch->todo, fetch->wanted.begin, fetch->wanted.end);
 		if (chunks > 1)
@@ -185,6 +222,30 @@ static bool begin(struct fetch *fetch)
 		fetch_end(fetch, status);
 	return status == MC_OK;
 }
+
+/* --- where it lies ---------------------------------------------------------- */
+
+/* Make room for what the owner says of where the bytes are. */
+static enum mc_status note_begin(struct fetch *fetch, uint32_t length)
+{
+	if (length == 0 || length > FETCH_NOTE_SIZE_MAX || fetch->note)
+		return MC_PROTOCOL;
+	fetch->note = malloc(length);
+	fetch->note_size = length;
+	return fetch->note ? MC_OK : MC_NO_MEMORY;
+}
+
+static void note_done(struct fetch *fetch)
+{
+	struct puller *puller = fetch->puller;
+
+	pthread_mutex_lock(&puller->lock);
+	fetch->moving = true;
+	pthread_mutex_unlock(&puller->lock);
+	puller->config.described(puller->config.context, fetch);
+}
+
+/* --- replies ---------------------------------------------------------------- */
 
 static bool attr_fits(const struct fetch *fetch, const struct mc_attr *attr)
 {
@@ -214,10 +275,11 @@ enum mc_status fetch_accepted(struct link *link, const struct link_request *requ
 					.crc_due = crc,
 					.again = request->again};
 	if (!fetch) {
-		/* The descriptor of a pull that was given up; its loan goes back at once. */
+		/* What was lent to a pull that was given up goes back at once. */
 		int fd = link_take_fd(link);
-		if (fd >= 0) {
-			close(fd);
+		if (fd >= 0 || link->puller->config.described) {
+			if (fd >= 0)
+				close(fd);
 			WITH_LOCK(&link->puller->lock);
 			link_release_locked(link, attr.id, attr.version);
 			link_flush_locked(link);
@@ -226,9 +288,14 @@ enum mc_status fetch_accepted(struct link *link, const struct link_request *requ
 	}
 	if (!attr_fits(fetch, &attr))
 		return MC_PROTOCOL;
+	bool described = fetch->puller->config.described != NULL;
 	uint64_t due = attr.size - offset;
-	if (offset > attr.size || length != (due < request->length ? due : request->length))
+	if (!described &&
+	    (offset > attr.size || length != (due < request->length ? due : request->length)))
 		return MC_PROTOCOL;
+	enum mc_status status = described ? note_begin(fetch, length) : MC_OK;
+	if (status)
+		return status;
 	fetch->attr = attr;
 	pthread_mutex_lock(&fetch->puller->lock);
 	fetch->version = attr.version;
@@ -236,7 +303,7 @@ enum mc_status fetch_accepted(struct link *link, const struct link_request *requ
 	if (fetch->puller->config.descriptors)
 		return lent(fetch, link);
 	renew(fetch, poller_now_ns());
-	if (!fetch->begun && !begin(fetch))
+	if (!described && !fetch->begun && !begin(fetch))
 		return MC_OK;
 	link->body.fetch = fetch;
 	if (length == 0)
@@ -270,6 +337,14 @@ void fetch_body_done(struct link *link)
 	link->body.fetch = NULL;
 	if (!fetch)
 		return;
+	if (body.crc != body.crc_due && fetch->note) {
+		fetch_end(fetch, MC_IO);
+		return;
+	}
+	if (fetch->note) {
+		note_done(fetch);
+		return;
+	}
 	if (body.crc != body.crc_due) {
 		damaged(link, fetch, &body);
 		return;

@@ -20,7 +20,8 @@
 #include "engine/transport/transport.h"
 
 #define PULLER_CHUNK_SIZE (512u << 10)
-#define PULLER_WINDOW	  8u
+#define PULLER_WINDOW_MIN 2u
+#define PULLER_WINDOW_MAX 8u
 
 struct fetch {
 	struct transport_pull *pull;
@@ -30,10 +31,13 @@ struct fetch {
 	struct link *link;
 	struct span todo;	  /* chunks */
 	struct span_range wanted; /* chunks, as last told; kept for when todo is known */
-	uint32_t in_flight;	  /* requests */
+	uint32_t in_flight;	  /* requests ... */
+	uint32_t window;	  /* ... and how many there may be */
 	uint64_t version;	  /* asked for; the object's once that is known */
 	uint64_t retry_ns;	  /* ask again then; 0: nothing to ask again */
 	bool cancelled;
+	bool moving;	       /* by whom described() told; only that one ends it */
+	bool given_up;	       /* and was told so */
 	enum mc_status failed; /* before it was sent */
 	/* owned by the puller's thread (and by puller_pull before that knows of it) */
 	uint64_t deadline_ns;
@@ -43,15 +47,23 @@ struct fetch {
 	struct mc_attr attr;
 	struct transport_target target;
 	uint64_t left; /* bytes that have not come */
+	uint8_t *note; /* what the owner said of where they lie */
+	uint32_t note_size;
+	void *own; /* of who moves it */
 };
+
+#define FETCH_NOTE_SIZE_MAX (64u << 10)
 
 /* What an owner gave, until it is given back. */
 struct loan {
 	struct loan *next, **at;
 	struct link *link; /* NULL: gone, and the hold with it */
 	uint64_t id;
-	uint64_t version;
+	uint64_t version; /* 0: taken off the owner's shelf */
 };
+
+/* Note what a link's owner has lent.  NULL: out of memory. */
+struct loan *loan_new_locked(struct link *link, uint64_t id, uint64_t version);
 
 /* Put it on a list, take it off. */
 void fetch_list_locked(struct fetch *fetch, struct fetch **list);

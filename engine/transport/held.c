@@ -90,6 +90,8 @@ void held_drop(struct visitor *visitor, struct held *held)
 		at = &(*at)->next;
 	*at = held->next;
 	visitor->held_count--;
+	if (visitor->owner->config.drop)
+		visitor->owner->config.drop(held);
 	if (held->map)
 		munmap(held->map, held->hold.attr.size);
 	if (held->read_fd >= 0)

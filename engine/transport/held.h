@@ -24,6 +24,7 @@ struct held {
 	uint32_t lent; /* descriptors that were not given back */
 	bool unmapped; /* it can't be mapped, or should not be */
 	void *map;     /* all of the file; NULL: not yet, or not at all */
+	void *own;     /* the transport's, see owner_config.drop */
 };
 
 /* Find what is held; NULL: it is not. */

@@ -21,6 +21,7 @@ struct link *link_new(struct puller *puller, struct peer *peer, int fd)
 	link->watch.fd = fd;
 	link->puller = puller;
 	link->peer = peer;
+	link->shelf = -1;
 	link->request_free = LINK_NO_SLOT;
 	link->progress_ns = poller_now_ns();
 	writer_init(&link->out);
@@ -35,6 +36,8 @@ void link_free(struct link *link)
 		close(link->fds[i]);
 	if (link->watch.fd >= 0)
 		close(link->watch.fd);
+	if (link->shelf >= 0)
+		close(link->shelf);
 	writer_fini(&link->out);
 	free(link->requests);
 	free(link);
@@ -77,7 +80,10 @@ static void out_compact(struct link *link)
 enum mc_status link_request_locked(struct link *link, struct fetch *fetch, uint64_t offset,
 				   uint32_t length, bool again)
 {
-	bool descriptors = link->puller->config.descriptors;
+	const struct puller_config *config = &link->puller->config;
+	uint32_t flag = config->descriptors ? MC_PULL_DESCRIPTOR
+			: config->described ? MC_PULL_REMOTE
+					    : 0;
 	struct frame frame = {.kind = MC_FRAME_REQUEST, .verb = MC_VERB_PULL};
 
 	out_compact(link);
@@ -91,7 +97,7 @@ enum mc_status link_request_locked(struct link *link, struct fetch *fetch, uint6
 	put_u64(&link->out, fetch->version);
 	put_u64(&link->out, offset);
 	put_u32(&link->out, length);
-	put_u32(&link->out, descriptors ? MC_PULL_DESCRIPTOR : 0);
+	put_u32(&link->out, flag);
 	frame_finish(&link->out, begin, &frame);
 	if (link->out.failed) {
 		link->out.size = begin;
@@ -126,6 +132,19 @@ void link_release_locked(struct link *link, uint64_t id, uint64_t version)
 	link->out.failed = false;
 }
 
+void link_shelf_locked(struct link *link)
+{
+	struct frame frame = {.kind = MC_FRAME_REQUEST, .verb = MC_VERB_SHELF};
+
+	frame.request_id = SHELF_REQUEST_ID;
+	size_t begin = frame_begin(&link->out);
+	frame_finish(&link->out, begin, &frame);
+	if (!link->out.failed)
+		return;
+	link->out.size = begin;
+	link->out.failed = false;
+}
+
 void link_flush_locked(struct link *link)
 {
 	struct writer *out = &link->out;
@@ -141,7 +160,9 @@ void link_flush_locked(struct link *link)
 			break;
 		link->out_sent += (size_t)sent;
 	}
-	uint32_t events = link->out_sent < out->size ? EPOLLIN | EPOLLOUT : EPOLLIN;
+	uint32_t events = link->attended ? EPOLLRDHUP : EPOLLIN;
+	if (link->out_sent < out->size)
+		events |= EPOLLOUT;
 	if (poller_watch(&link->puller->poller, &link->watch, events))
 		log_warn("%s: can't wait for a connection, its pulls will time out",
 			 link->puller->config.name);

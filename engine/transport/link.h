@@ -7,7 +7,7 @@
  * input, the bytes of an object straight to where they belong.
  *
  * Threads   link_..._locked: any thread that holds the puller's lock; the rest
- *           only the puller's thread.
+ *           only the puller's thread, or who attends in its place.
  * Limits    The slots and `out` grow with the number of requests in flight,
  *           which is bounded by the pulls and their windows.
  */
@@ -57,9 +57,12 @@ struct link {
 	/* protected by the puller's lock */
 	struct link *next;
 	enum link_state state;
-	bool suspect; /* let a deadline pass in silence: no new fetches */
+	bool attended; /* who asked reads it, the thread need not wake */
+	bool suspect;  /* let a deadline pass in silence: no new fetches */
 	uint32_t fetch_count;
 	struct loan *loans;
+	int shelf;	   /* the owner's, -1: not at hand */
+	uint64_t taken_ns; /* when something was taken from it last */
 	struct writer out;
 	size_t out_sent;
 	struct link_request *requests;
@@ -86,6 +89,9 @@ MC_MUST_CHECK enum mc_status link_request_locked(struct link *link, struct fetch
 						 uint64_t offset, uint32_t length, bool again);
 /* Queue a RELEASE, which is not answered. */
 void link_release_locked(struct link *link, uint64_t id, uint64_t version);
+
+/* Queue a SHELF.  Without memory for it the owner is asked for each file. */
+void link_shelf_locked(struct link *link);
 
 /* Send what is queued as far as the socket takes it.  A broken one is noticed by its reader. */
 void link_flush_locked(struct link *link);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/failpoint.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 
@@ -102,11 +103,11 @@ static void serve_pull(struct visitor *visitor, const struct pull_request *reque
 	struct owner *owner = visitor->owner;
 	struct held *held;
 
-	if (request->flags & ~(uint32_t)MC_PULL_DESCRIPTOR) {
+	if (request->flags & ~(uint32_t)(MC_PULL_DESCRIPTOR | MC_PULL_REMOTE)) {
 		owner_refuse(visitor, request, MC_PROTOCOL);
 		return;
 	}
-	if (owner->config.lends != !!(request->flags & MC_PULL_DESCRIPTOR)) {
+	if (owner->config.flag != request->flags) {
 		owner_refuse(visitor, request, MC_NOT_SUPPORTED);
 		return;
 	}
@@ -120,6 +121,7 @@ static void serve_pull(struct visitor *visitor, const struct pull_request *reque
 		return;
 	}
 	held->used_ns = visitor->active_ns;
+	failpoint("pull.granted");
 	owner->config.respond(visitor, request, held);
 }
 
@@ -127,13 +129,30 @@ static enum mc_status serve_release(struct visitor *visitor, uint64_t id, uint64
 {
 	struct held *held = held_find(visitor, id, version);
 
+	if (version == 0 && visitor->shelf) {
+		const struct transport_source *source = visitor->owner->config.source;
+		source->used(source->context, id);
+		return MC_OK;
+	}
 	if (!held)
 		return MC_NOT_FOUND;
 	if (held->lent)
 		held->lent--;
-	if (held->lent == 0 && held != visitor->answer.held)
+	if (held->lent == 0 && held != visitor->answer.held && !visitor->owner->config.drop)
 		held_drop(visitor, held);
 	return MC_OK;
+}
+
+static void serve_shelf(struct visitor *visitor, uint64_t request_id)
+{
+	const struct owner_config *config = &visitor->owner->config;
+	int fd = -1;
+
+	if (config->local && config->lends && config->source->shelf)
+		fd = config->source->shelf(config->source->context);
+	visitor->shelf = visitor->shelf || fd >= 0;
+	answer_bare(visitor, MC_VERB_SHELF, request_id, fd < 0 ? MC_NOT_SUPPORTED : MC_OK);
+	visitor->answer.fd = fd;
 }
 
 /* --- visitors ----------------------------------------------------------- */
@@ -184,6 +203,10 @@ static void serve_frame(struct visitor *visitor, const struct frame *frame, cons
 		serve_pull(visitor, &request);
 		return;
 	}
+	if (frame->verb == MC_VERB_SHELF) {
+		serve_shelf(visitor, frame->request_id);
+		return;
+	}
 	uint64_t id = get_u64(&r);
 	enum mc_status status = serve_release(visitor, id, get_u64(&r));
 	if (frame->kind == MC_FRAME_REQUEST)
@@ -213,7 +236,8 @@ static enum mc_status serve_next(struct visitor *visitor)
 		return MC_PROTOCOL;
 	right = (frame.verb == MC_VERB_PULL && frame.size == PULL_REQUEST_SIZE &&
 		 frame.kind == MC_FRAME_REQUEST) ||
-		(frame.verb == MC_VERB_RELEASE && frame.size == RELEASE_REQUEST_SIZE);
+		(frame.verb == MC_VERB_RELEASE && frame.size == RELEASE_REQUEST_SIZE) ||
+		(frame.verb == MC_VERB_SHELF && frame.size == 0 && frame.kind == MC_FRAME_REQUEST);
 	if (right && size < MC_FRAME_HEADER_SIZE + frame.size)
 		return MC_AGAIN;
 	visitor->input_begin += MC_FRAME_HEADER_SIZE + (right ? frame.size : 0);
@@ -361,7 +385,7 @@ static void look_after(struct owner *owner, uint64_t now_ns)
 		bool stuck = visitor->answer.head_size && silent_ns > OWNER_STUCK_MS * MS_NS;
 		if (stuck || (!visitor->held_count && silent_ns > OWNER_IDLE_MS * MS_NS))
 			visitor_drop(visitor);
-		else if (!owner->config.lends && visitor->held_count)
+		else if ((!owner->config.lends || owner->config.drop) && visitor->held_count)
 			kept = true;
 	}
 	if (owner->visitors)

@@ -42,7 +42,7 @@ struct answer {
 	uint8_t head[PULL_HEAD_SIZE];
 	uint32_t head_size; /* 0: nothing is being sent */
 	uint32_t head_sent;
-	int fd;		    /* what `held` passes with the head's first byte; -1: nothing */
+	int fd;		    /* what goes with the head's first byte, not its own; -1: nothing */
 	struct held *held;  /* what it is about; must not go meanwhile */
 	const uint8_t *map; /* all of the object; NULL: it is read */
 	uint64_t offset;    /* in the object, of the next byte to send */
@@ -55,6 +55,7 @@ struct visitor {
 	struct visitor *next, **at;
 	uint64_t active_ns; /* the last byte that went either way */
 	bool known;	    /* sent at least one right request */
+	bool shelf;	    /* has the source's shelf */
 	uint32_t skip;	    /* bytes of a body to pass over */
 	uint32_t input_begin, input_end;
 	uint8_t input[OWNER_INPUT_SIZE];
@@ -67,8 +68,12 @@ struct owner_config {
 	const char *name; /* of the thread */
 	int listen_fd;
 	const struct transport_source *source;
-	bool local; /* visitors must prove that they are root or this user */
-	bool lends; /* answers with descriptors: only MC_PULL_DESCRIPTOR, and holds until RELEASE */
+	bool local;    /* visitors must prove that they are root or this user */
+	uint32_t flag; /* enum mc_pull_flag that requests must have; 0: none */
+	bool lends;    /* what was answered is held until RELEASE */
+	/* Undo what respond() made of it: it is let go.  NULL: nothing.  With it, what was
+	 * released is kept as bytes are, for whoever asks again. */
+	void (*drop)(struct held *held);
 	/*
 	 * Put the answer's head and what follows it together, and send what can be
 	 * sent with owner_send_head() and the transport's own means.  The object is held.

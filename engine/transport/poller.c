@@ -56,6 +56,7 @@ static void *run(void *argument)
 	while (!atomic_load(&poller->stopping)) {
 		int count = epoll_wait(poller->epoll_fd, events, POLLER_BATCH, -1);
 		MUST(count >= 0 || errno == EINTR);
+		WITH_LOCK(&poller->serving);
 		for (int i = 0; i < count; i++) {
 			struct watch *watch = events[i].data.ptr;
 			if (watch->fd >= 0)
@@ -65,6 +66,7 @@ static void *run(void *argument)
 		poller->alarmed = false;
 		poller->turn(poller->context, alarmed);
 	}
+	WITH_LOCK(&poller->serving);
 	poller->turn(poller->context, false);
 	return NULL;
 }
@@ -139,6 +141,7 @@ enum mc_status poller_start(struct poller *poller, const char *name,
 			  .fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)},
 	};
 	snprintf(poller->name, sizeof(poller->name), "%s", name);
+	pthread_mutex_init(&poller->serving, NULL);
 	status = MC_NO_SPACE;
 	if (poller->epoll_fd < 0 || poller->wake.fd < 0 || poller->timer.fd < 0)
 		goto err_close;
@@ -166,5 +169,6 @@ void poller_stop(struct poller *poller)
 	atomic_store(&poller->stopping, true);
 	poller_wake(poller);
 	pthread_join(poller->thread, NULL);
+	pthread_mutex_destroy(&poller->serving);
 	close_all(poller);
 }

@@ -32,6 +32,7 @@ struct poller {
 	/* fixed after start */
 	int epoll_fd;
 	pthread_t thread;
+	pthread_mutex_t serving; /* held while events are served; who holds it serves instead */
 	void (*turn)(void *context, bool alarmed);
 	void *context;
 	char name[16];

@@ -1,5 +1,7 @@
 #include "engine/transport/puller.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -7,6 +9,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "engine/base/attend.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
@@ -70,12 +73,68 @@ static enum mc_status dial_locked(struct puller *puller, struct peer *peer, stru
 		link_free(link);
 		return status;
 	}
+	if (puller->config.descriptors)
+		link_shelf_locked(link); /* it goes out with the first request */
 	link->next = peer->links;
 	peer->links = link;
 	peer->link_count++;
 	atomic_fetch_add(&puller->dials, 1);
 	*dialled = link;
 	return MC_OK;
+}
+
+/* --- a thread that attends to what it asked for (descriptors: one short answer) --- */
+
+static void link_break(struct link *link, enum mc_status status);
+
+static bool attended_receive(void *context, int *fd)
+{
+	struct puller *puller = context;
+	struct link *link = puller->attended;
+	enum mc_status status = receive(link);
+
+	if (status) {
+		link_break(link, status);
+		poller_wake(&puller->poller); /* it frees what is dead */
+		return true;
+	}
+	*fd = link->watch.fd;
+	WITH_LOCK(&puller->lock);
+	return puller->attended_fetch == NULL;
+}
+
+static void attended_release(void *context, bool answered)
+{
+	struct puller *puller = context;
+
+	(void)answered;
+	pthread_mutex_lock(&puller->lock);
+	struct link *link = puller->attended;
+	puller->attended = NULL;
+	puller->attended_fetch = NULL;
+	link->attended = false;
+	link_flush_locked(link);
+	pthread_mutex_unlock(&puller->lock);
+	pthread_mutex_unlock(&puller->poller.serving);
+}
+
+/* Keep the thread from waking for this link's next answer; the caller receives it. */
+static void attend_locked(struct fetch *fetch, struct link *link)
+{
+	struct puller *puller = fetch->puller;
+
+	if (!puller->config.descriptors || link->state != LINK_OPEN || !attend_wanted() ||
+	    pthread_mutex_trylock(&puller->poller.serving) != 0)
+		return;
+	/* Nothing is sent yet: what waits for company goes out with the request. */
+	if (poller_watch(&puller->poller, &link->watch, EPOLLRDHUP)) {
+		pthread_mutex_unlock(&puller->poller.serving);
+		return;
+	}
+	link->attended = true;
+	puller->attended = link;
+	puller->attended_fetch = fetch;
+	attend_to(&(struct attention){attended_receive, attended_release, puller});
 }
 
 /* Put the fetch on the least busy link, or on a new one, and send its first request. */
@@ -98,6 +157,7 @@ static enum mc_status attach_locked(struct fetch *fetch, struct peer *peer)
 	}
 	fetch->link = best;
 	best->fetch_count++;
+	attend_locked(fetch, best);
 	status = fetch_ask_locked(fetch);
 	poller_alarm(&puller->poller, fetch->deadline_ns);
 	return status;
@@ -169,6 +229,12 @@ static void link_break(struct link *link, enum mc_status status)
 		next = fetch->next;
 		if (fetch->link != link)
 			continue;
+		/* Its bytes come another way; the owner may take them from under it. */
+		if (fetch->moving) {
+			fetch->link->fetch_count--;
+			fetch->link = NULL;
+			continue;
+		}
 		if (was_open && status == MC_UNREACHABLE && redial_locked(fetch, link))
 			continue;
 		fetch_detach_locked(fetch);
@@ -247,11 +313,26 @@ static bool look_again_locked(struct fetch *fetch)
 	return link->low_water == 1;
 }
 
+/* Whoever moves its bytes ends it. */
+static void give_up_locked(struct fetch *fetch)
+{
+	const struct puller_config *config = &fetch->puller->config;
+
+	if (!fetch->given_up && (fetch->puller->stopping || fetch->cancelled)) {
+		fetch->given_up = true;
+		config->give_up(config->context, fetch);
+	}
+}
+
 /* What must end now, and with which status; MC_OK: it goes on. */
 static enum mc_status look_at_locked(struct fetch *fetch, uint64_t now_ns, uint64_t *alarm_ns)
 {
 	enum mc_status status = MC_OK;
 
+	if (fetch->moving) {
+		give_up_locked(fetch);
+		return MC_OK;
+	}
 	if (fetch->puller->stopping || fetch->cancelled)
 		return MC_CANCELLED;
 	if (fetch->failed)
@@ -323,7 +404,9 @@ static void tend_links(struct puller *puller, uint64_t now_ns)
 				link_flush_locked(link);
 			if (link->fetch_count || link->loans)
 				continue;
-			if (link->suspect || now_ns > link->progress_ns + LINK_IDLE_MS * MS_NS)
+			uint64_t used_ns = link->progress_ns > link->taken_ns ? link->progress_ns
+									      : link->taken_ns;
+			if (link->suspect || now_ns > used_ns + LINK_IDLE_MS * MS_NS)
 				link_bury_locked(link);
 		}
 		if (peer->links) {
@@ -425,6 +508,54 @@ void puller_cancel(struct puller *puller, struct transport_pull *pull)
 	attention_locked(puller);
 }
 
+void puller_release_locked(struct puller *puller, struct link *link, uint64_t id, uint64_t version)
+{
+	/* It goes along with the next request, or a moment later: no wake-up of its own. */
+	link_release_locked(link, id, version);
+	if (link->out.size >= RELEASES_SIZE_MAX)
+		link_flush_locked(link);
+	poller_alarm(&puller->poller, poller_now_ns() + RELEASE_MS * MS_NS);
+}
+
+void puller_finish(struct puller *puller, struct fetch *fetch, enum mc_status status)
+{
+	pthread_mutex_lock(&puller->lock);
+	if (fetch->link) {
+		link_release_locked(fetch->link, fetch->attr.id, fetch->attr.version);
+		link_flush_locked(fetch->link);
+	}
+	pthread_mutex_unlock(&puller->lock);
+	if (!status)
+		atomic_fetch_add(&puller->bytes_pulled, fetch->attr.size);
+	fetch_end(fetch, status);
+}
+
+enum mc_status puller_take(struct puller *puller, const char *endpoint, const char *name,
+			   uint64_t id, int *fd, void **loan)
+{
+	struct link *link = NULL;
+	struct loan *taken;
+
+	WITH_LOCK(&puller->lock);
+	for (struct peer *peer = puller->peers; peer && !link; peer = peer->next) {
+		if (strcmp(peer->endpoint, endpoint) == 0)
+			link = peer->links;
+	}
+	if (!link || link->shelf < 0)
+		return MC_NOT_SUPPORTED;
+	CLEANUP_FD int file =
+		openat(link->shelf, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (file < 0)
+		return errno == ENOENT ? MC_NOT_FOUND : mc_status_from_errno(errno);
+	taken = loan_new_locked(link, id, 0);
+	if (!taken)
+		return MC_NO_MEMORY;
+	link->taken_ns = poller_now_ns();
+	*fd = STEAL_FD(file);
+	*loan = taken;
+	return MC_OK;
+}
+
 void puller_give_back(struct puller *puller, void *given)
 {
 	struct loan *loan = given;
@@ -433,13 +564,8 @@ void puller_give_back(struct puller *puller, void *given)
 	*loan->at = loan->next;
 	if (loan->next)
 		loan->next->at = loan->at;
-	/* It goes along with the next request, or a moment later: no wake-up of its own. */
-	if (loan->link) {
-		link_release_locked(loan->link, loan->id, loan->version);
-		if (loan->link->out.size >= RELEASES_SIZE_MAX)
-			link_flush_locked(loan->link);
-		poller_alarm(&puller->poller, poller_now_ns() + RELEASE_MS * MS_NS);
-	}
+	if (loan->link)
+		puller_release_locked(puller, loan->link, loan->id, loan->version);
 	pthread_mutex_unlock(&puller->lock);
 	free(loan);
 }

@@ -12,10 +12,12 @@
  * one: the peer may have closed an idle connection, or have restarted.
  *
  * Ownership   See transport.h.
- * Threads     One of its own; sinks are called on it, with no lock held.  All
+ * Threads     One of its own; sinks are called on it, with no lock held, or on
+ *             the thread that asked, where it attends (attend.h) and descriptors
+ *             are passed: one of them at a time, who holds poller.serving.  All
  *             else may be called by any thread.  puller->lock is a leaf.
  * Errors      As transport.h says.
- * Limits      PULLER_WINDOW chunks of PULLER_CHUNK_SIZE in flight per fetch.
+ * Limits      PULLER_WINDOW_MAX chunks of PULLER_CHUNK_SIZE in flight per fetch.
  */
 #ifndef ENGINE_TRANSPORT_PULLER_H
 #define ENGINE_TRANSPORT_PULLER_H
@@ -35,6 +37,14 @@ struct puller_config {
 	enum mc_status (*dial)(const char *endpoint, int *fd);
 	uint32_t links_max; /* per peer */
 	bool descriptors;   /* ask for descriptors, not for bytes */
+	/*
+	 * Ask where the object lies, not for bytes: described() is told, and moves them
+	 * or not; puller_finish() ends the fetch.  give_up(): it need not go on.  Called
+	 * on the thread, give_up under the puller's lock.  NULL: ask for something else.
+	 */
+	void (*described)(void *context, struct fetch *fetch);
+	void (*give_up)(void *context, struct fetch *fetch);
+	void *context;
 };
 
 struct puller {
@@ -46,9 +56,11 @@ struct puller {
 	pthread_mutex_t lock;
 	struct peer *peers;
 	struct fetch *fetches;
-	struct link *dead;   /* freed after the batch of events */
-	struct loan *strays; /* loans whose link is gone */
-	bool attention;	     /* some fetch was cancelled, or failed before it was sent */
+	struct link *dead;	      /* freed after the batch of events */
+	struct loan *strays;	      /* loans whose link is gone */
+	struct link *attended;	      /* by the thread that asked for ... */
+	struct fetch *attended_fetch; /* ... this; NULL: it has ended */
+	bool attention;		      /* some fetch was cancelled, or failed before it was sent */
 	bool stopping;
 	/* atomic */
 	atomic_uint_fast64_t pulls_done, bytes_pulled, checksum_errors, dials;
@@ -63,7 +75,16 @@ void puller_pull(struct puller *puller, const char *endpoint, struct transport_p
 void puller_want(struct puller *puller, struct transport_pull *pull, uint64_t offset,
 		 uint64_t length);
 void puller_cancel(struct puller *puller, struct transport_pull *pull);
+/* See transport.h.  A peer's shelf is at hand once something was pulled from it. */
+enum mc_status puller_take(struct puller *puller, const char *endpoint, const char *name,
+			   uint64_t id, int *fd, void **loan);
 void puller_give_back(struct puller *puller, void *loan);
+
+/* Tell an owner that it need not hold an object any longer. */
+void puller_release_locked(struct puller *puller, struct link *link, uint64_t id, uint64_t version);
+
+/* End a fetch that was described, by any thread: the owner lets the object go. */
+void puller_finish(struct puller *puller, struct fetch *fetch, enum mc_status status);
 
 /* Fill in what the puller's side counts. */
 void puller_counters(struct puller *puller, struct transport_counters *counters);

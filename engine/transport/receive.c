@@ -4,7 +4,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/base/cleanup.h"
 #include "engine/base/crc32c.h"
+#include "engine/base/failpoint.h"
 #include "engine/base/log.h"
 #include "engine/transport/fetch.h"
 #include "engine/transport/puller.h"
@@ -19,8 +21,10 @@
 static uint8_t *body_at(struct link *link)
 {
 	struct link_body *body = &link->body;
+	const struct fetch *fetch = body->fetch;
+	uint8_t *begin = fetch->note ? fetch->note : (uint8_t *)fetch->target.memory + body->offset;
 
-	return (uint8_t *)body->fetch->target.memory + body->offset + (body->length - body->left);
+	return begin + (body->length - body->left);
 }
 
 /* Bytes of the body are in place, or were passed over. */
@@ -36,6 +40,7 @@ static void body_took(struct link *link, uint32_t size)
 	body->left -= size;
 	if (body->left == 0)
 		fetch_body_done(link);
+	failpoint("pull.arriving");
 }
 
 /* What came in the input belongs to the body first. */
@@ -53,6 +58,21 @@ static void body_from_input(struct link *link)
 	body_took(link, size);
 }
 
+/* The owner lends its directory, or has none to lend. */
+static enum mc_status shelf_reply(struct link *link, const struct frame *frame)
+{
+	if (!link->puller->config.descriptors || frame->request_id != SHELF_REQUEST_ID ||
+	    link->shelf >= 0 || frame->size > 0)
+		return MC_PROTOCOL;
+	link->input_begin += MC_FRAME_HEADER_SIZE;
+	if (frame->status != MC_OK)
+		return MC_OK;
+	WITH_LOCK(&link->puller->lock);
+	link->shelf = link_take_fd(link);
+	link->taken_ns = link->progress_ns;
+	return link->shelf < 0 ? MC_PROTOCOL : MC_OK;
+}
+
 /* A reply whose head is in the input.  MC_AGAIN: its fixed part is not. */
 static enum mc_status reply(struct link *link, const struct frame *frame, uint32_t size)
 {
@@ -61,6 +81,8 @@ static enum mc_status reply(struct link *link, const struct frame *frame, uint32
 	bool accepted = frame->status == MC_OK;
 	bool asked;
 
+	if (frame->verb == MC_VERB_SHELF)
+		return shelf_reply(link, frame);
 	if (frame->verb != MC_VERB_PULL || (accepted && frame->size < PULL_FIXED_SIZE))
 		return MC_PROTOCOL;
 	if (accepted && size < PULL_HEAD_SIZE)
@@ -208,7 +230,7 @@ static enum mc_status siphon_once(struct link *link, bool *drained)
 	struct fetch *fetch = body->fetch;
 	uint32_t due = body->left, taken;
 
-	if (!fetch || fetch->target.fd < 0 || due < SIPHON_SIZE)
+	if (!fetch || fetch->note || fetch->target.fd < 0 || due < SIPHON_SIZE)
 		return MC_NOT_SUPPORTED;
 	enum mc_status status = siphon_move(&link->puller->siphon, link->watch.fd, fetch->target.fd,
 					    body->offset + (body->length - due), due, &taken);

@@ -4,9 +4,7 @@
 #include <string.h>
 
 const struct transport_ops *const transport_table[] = {
-	&transport_shm_ops,
-	&transport_tcp_ops,
-	NULL,
+	&transport_shm_ops, &transport_rdma_ops, &transport_tcp_ops, &transport_engine_ops, NULL,
 };
 
 const struct transport_ops *transport_find(const char *name)

@@ -22,8 +22,9 @@
  *             caller and must stay until its done() has returned.
  * Threads     pull, want and cancel: any thread, and they never wait for the
  *             network.  Sink and source are called on the transport's own
- *             threads, and must not wait for the network either; the sink of
- *             one pull is called by one thread at a time.
+ *             threads, the sink also on the thread that pulled while it attends
+ *             (attend.h), and must not wait for the network either; the sink
+ *             of one pull is called by one thread at a time.
  * Errors      Through done(): MC_NOT_FOUND and MC_STALE as the owner said,
  *             MC_UNREACHABLE no connection, MC_TIMEOUT the deadline passed,
  *             MC_IO a checksum did not match twice, MC_PROTOCOL the peer
@@ -36,6 +37,7 @@
 
 #include <mooncake/status.h>
 #include <mooncake/types.h>
+#include <stdbool.h>
 
 struct transport;
 
@@ -60,6 +62,13 @@ struct transport_source {
 			       struct source_hold *hold);
 	void (*release)(void *context, struct source_hold *hold);
 	void *context;
+	/*
+	 * The directory whose files processes of this host may open without asking
+	 * (engine/node/shelf.h); it stays the source's.  -1: none.  NULL: the same.
+	 */
+	int (*shelf)(void *context);
+	/* One of them was used so.  NULL where shelf is. */
+	void (*used)(void *context, uint64_t id);
 };
 
 struct transport_pull;
@@ -69,7 +78,8 @@ struct transport_target {
 	void *memory; /* as many bytes as the object has; not used when it has none */
 	/*
 	 * The regular file that memory maps, shared, from offset 0, open for
-	 * writing; -1: it maps none.  A transport may write to either.
+	 * writing; -1: it maps none, or its pages are there, so that writing to
+	 * memory costs less.  A transport may write to either.
 	 */
 	int fd;
 };
@@ -85,7 +95,8 @@ struct transport_sink {
 	/*
 	 * Instead of begin, on a transport that passes descriptors: the file
 	 * itself, open for reading, now the sink's to close.  The owner holds the
-	 * object until give_back(loan) or until either process ends.
+	 * object until give_back(loan), or until either process ends.  An error ends the
+	 * pull, and the loan with it.
 	 */
 	enum mc_status (*lend)(struct transport_pull *pull, const struct mc_attr *attr, int fd,
 			       void *loan);
@@ -125,6 +136,7 @@ struct transport_counters {
 
 struct transport_ops {
 	const char *name;
+	bool by_name; /* only for those who ask for it by name */
 	enum mc_status (*open)(const struct transport_config *config, struct transport **transport);
 	void (*close)(struct transport *transport);
 	/* The endpoint to announce. */
@@ -137,8 +149,19 @@ struct transport_ops {
 	void (*want)(struct transport *transport, struct transport_pull *pull, uint64_t offset,
 		     uint64_t length);
 	void (*cancel)(struct transport *transport, struct transport_pull *pull);
-	/* Give back what lend() got.  NULL where nothing is lent. */
+	/* Give back what lend() or take() got.  NULL where nothing is lent. */
 	void (*give_back)(struct transport *transport, void *loan);
+	/*
+	 * Open the file of that name on the peer's shelf, for reading, without a word
+	 * to the peer: fd and loan are the caller's, the loan to be given back, which tells
+	 * the peer that id was used.  What the file holds is for the caller to find out.
+	 * NULL: never.
+	 *
+	 * MC_NOT_SUPPORTED   the peer's shelf is not at hand (yet)
+	 * MC_NOT_FOUND       no such file
+	 */
+	enum mc_status (*take)(struct transport *transport, const char *endpoint, const char *name,
+			       uint64_t id, int *fd, void **loan);
 	void (*counters)(struct transport *transport, struct transport_counters *counters);
 };
 
@@ -149,6 +172,8 @@ struct transport {
 
 extern const struct transport_ops transport_tcp_ops;
 extern const struct transport_ops transport_shm_ops;
+extern const struct transport_ops transport_rdma_ops;
+extern const struct transport_ops transport_engine_ops;
 
 /* The table, ended by NULL: best first. */
 extern const struct transport_ops *const transport_table[];

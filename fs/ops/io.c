@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/attend.h"
 #include "engine/base/cleanup.h"
 #include "fs/fs.h"
 
@@ -187,7 +188,9 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	node_lock(fs->node);
 	bool replaces = object->original;
 	node_unlock(fs->node);
+	attend_over_ring(req);
 	node_flush(fs->node, object, replaces ? flushed_first : flushed_draft, req);
+	attend_end();
 }
 
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/attend.h"
 #include "engine/base/log.h"
 #include "fs/fs.h"
 
@@ -43,7 +44,9 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		reply_status(req, MC_NOT_FOUND);
 		break;
 	case NODE_ASK:
+		attend_over_ring(req);
 		node_lookup(fs->node, parent, name, lookup_done, req);
+		attend_end();
 		break;
 	case NODE_FOUND:
 		if (!inode) {

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "engine/base/attend.h"
 #include "fs/fs.h"
 
 #ifndef RENAME_NOREPLACE
@@ -17,7 +18,9 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct fs *fs = fs_of(req);
 
 	count_request(fs, FS_UNLINK);
+	attend_over_ring(req);
 	node_unlink(fs->node, parent, name, name_done, req);
+	attend_end();
 }
 
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -42,12 +45,14 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	};
 
 	count_request(fs, FS_RENAME);
+	attend_over_ring(req);
 	if (flags & ~(unsigned)RENAME_NOREPLACE)
 		reply_status(req, MC_INVALID);
 	else if (strlen(new_name) > MC_NAME_MAX)
 		reply_status(req, MC_NAME_TOO_LONG);
 	else
 		node_rename(fs->node, &rename, name_done, req);
+	attend_end();
 }
 
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)

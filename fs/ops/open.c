@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/attend.h"
 #include "engine/base/log.h"
 #include "fs/fs.h"
 
@@ -86,7 +87,9 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (fi->flags & O_TRUNC)
 		flags |= NODE_OPEN_WRITE | NODE_OPEN_TRUNCATE;
 	call->write = flags & NODE_OPEN_WRITE;
+	attend_over_ring(req);
 	node_open_object(fs->node, object, flags, fuse_req_ctx(req)->pid, opened, call);
+	attend_end();
 	node_unref(fs->node, object);
 }
 

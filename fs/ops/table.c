@@ -40,7 +40,11 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	fuse_set_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
 	fuse_set_feature_flag(conn, FUSE_CAP_PARALLEL_DIROPS);
 	fuse_set_feature_flag(conn, FUSE_CAP_ASYNC_READ);
-	fuse_set_feature_flag(conn, FUSE_CAP_SPLICE_READ);
+	/* Over the ring only forgets are left to it, at seven calls more for each. */
+	if (fs->io_uring)
+		fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
+	else
+		fuse_set_feature_flag(conn, FUSE_CAP_SPLICE_READ);
 	fuse_set_feature_flag(conn, FUSE_CAP_SPLICE_WRITE);
 	fuse_set_feature_flag(conn, FUSE_CAP_SPLICE_MOVE);
 	fuse_set_feature_flag(conn, FUSE_CAP_READDIRPLUS);

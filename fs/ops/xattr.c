@@ -64,6 +64,8 @@ static char *value_replicas(fuse_req_t req, struct object *object)
 	char location[1024];
 	unsigned count = 0;
 
+	if (object_is(object, OBJECT_DIRECTORY))
+		return NULL;
 	if (object_is(object, OBJECT_PUBLISHED))
 		node_location(fs_of(req)->node, object, location, sizeof(location));
 	else
@@ -134,6 +136,12 @@ static char *our_value(fuse_req_t req, struct object *object, const char *name)
 	return NULL;
 }
 
+/* What a put may say of its copies, as attributes of the draft. */
+static bool said_of_put(const char *name)
+{
+	return strcmp(name, XATTR_OURS "ack") == 0 || strcmp(name, XATTR_OURS "preferred") == 0;
+}
+
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct fs *fs = fs_of(req);
@@ -148,7 +156,7 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 		reply_status(req, MC_STALE);
 		return;
 	}
-	if (strncmp(name, XATTR_OURS, strlen(XATTR_OURS)) == 0) {
+	if (strncmp(name, XATTR_OURS, strlen(XATTR_OURS)) == 0 && !said_of_put(name)) {
 		char *text = our_value(req, object, name + strlen(XATTR_OURS));
 		if (text)
 			reply_value(req, text, strlen(text), size);
@@ -204,6 +212,31 @@ static void set_pinned(fuse_req_t req, struct object *object, const char *value,
 	node_setattr(fs->node, object, MC_SET_PINNED, &attr, changed, req);
 }
 
+/* "1" to "8"; 0: it is not. */
+static uint8_t count_read(const char *value, size_t size)
+{
+	bool valid = size == 1 && value[0] >= '1' && value[0] <= '0' + (char)MC_REPLICA_MAX;
+
+	return valid ? (uint8_t)(value[0] - '0') : 0;
+}
+
+/* How many copies to keep: of an object, or of all below a directory.  value NULL: as usual. */
+static void set_replicas(fuse_req_t req, struct object *object, const char *value, size_t size)
+{
+	struct fs *fs = fs_of(req);
+	struct mc_attr attr = object->attr;
+	uint8_t count = value ? count_read(value, size) : 0;
+
+	if (value && !count) {
+		reply_status(req, MC_INVALID);
+	} else if (object_is(object, OBJECT_DIRECTORY)) {
+		node_set_policy(fs->node, object, count, changed, req);
+	} else {
+		attr.flags = MC_ATTR_REPLICAS_PUT(count);
+		node_setattr(fs->node, object, MC_SET_REPLICAS, &attr, changed, req);
+	}
+}
+
 /* value NULL removes. */
 static void set(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
 		int flags)
@@ -217,7 +250,9 @@ static void set(fuse_req_t req, fuse_ino_t ino, const char *name, const char *va
 		reply_status(req, MC_NOT_SUPPORTED);
 	else if (strcmp(name, XATTR_OURS "pinned") == 0 && value)
 		set_pinned(req, object, value, size);
-	else if (strncmp(name, XATTR_OURS, strlen(XATTR_OURS)) == 0)
+	else if (strcmp(name, XATTR_OURS "replicas") == 0)
+		set_replicas(req, object, value, size);
+	else if (strncmp(name, XATTR_OURS, strlen(XATTR_OURS)) == 0 && !said_of_put(name))
 		reply_status(req, MC_PERMISSION);
 	else
 		node_setxattr(fs->node, object, name, value, size, flags, changed, req);

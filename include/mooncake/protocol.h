@@ -12,10 +12,13 @@
  *    2     1   protocol version, 1
  *    3     1   kind: 0 request, 1 reply, 2 push (it has no answer)
  *    4     2   verb
- *    6     2   status of a reply: 0 or a negative enum mc_status, as int16
+ *    6     2   status of a reply: 0 or a negative enum mc_status, as int16; age of
+ *              a request: seconds since it was sent first, rounded up, 65535: or
+ *              more; 0: it was not sent before
  *    8     4   bytes of body that follow, at most MC_BODY_SIZE_MAX
  *   12     4   epoch of the leader (0: the sender does not know it)
- *   16     8   request id, chosen by the requester, unique among those in flight
+ *   16     8   request id, chosen by the requester, unique among those in flight;
+ *              to a master, unique for good: counted up from a random number
  *
  * Validity
  *   V1  magic and version are as above, kind is 0, 1 or 2
@@ -33,8 +36,11 @@
  *            uid u32, gid u32, nlink u32, flags u32, atime, mtime, ctime  88 bytes
  *   entry    attr, count u8 (<= MC_REPLICA_MAX), count x {node u32, kind u8}
  *   grant    granted u8; when 1: count u32, count x hash u64
- *   node     id u32, alive u8, uuid 16, capacity u64, used u64, objects u64,
- *            silent_ms u32, name string, host string, count u8, count x string
+ *   node     id u32, state u8 (bit 0 alive, bit 1 draining, bit 2 guest), uuid 16,
+ *            capacity u64, used u64, objects u64, silent_ms u32, name string, host string,
+ *            count u8, count x string
+ *   placement  replicas u8 (<= MC_REPLICA_MAX), ack u8 (<= MC_REPLICA_MAX), pin u8
+ *            (enum mc_pin), count u8 (<= MC_REPLICA_MAX), count x {node name string}
  *
  * A batched verb ("xN") has count u16 and that many items in the request, and
  * in the reply the same count u16 and per item status i16 and, where the
@@ -44,7 +50,7 @@
  * Mount to master
  *
  *   verb          request                                  reply
- *   HELLO         role u8 (0 client, 1 node), uuid 16,     session u32, node u32, cluster u64,
+ *   HELLO         role u8 (enum mc_role), uuid 16,          session u32, node u32, cluster u64,
  *                 name string, host string, capacity u64,  first_id u64, id_count u32,
  *                 used u64, count u8, count x endpoint     heartbeat_ms u32, ttl_ms u32,
  *                 string                                   master version string,
@@ -53,7 +59,8 @@
  *   LOOKUP xN     parent u64, name string                  MC_OK: entry; MC_NOT_FOUND: grant
  *   LOOKUP_PATH   path string (xN)                         parent u64, entry
  *   PUBLISH xN    parent u64, name string, flags u32       attr as recorded
- *                 (enum mc_publish_flag), attr
+ *                 (enum mc_publish_flag), attr,
+ *                 placement with MC_PUBLISH_PLACED
  *   REMOVE xN     parent u64, name string                  -
  *   RENAME        parent u64, name string, new parent u64, attr of what moved
  *                 new name string, flags u32
@@ -67,8 +74,9 @@
  *                 attr
  *   STATFS        -                                        capacity u64, used u64, objects u64,
  *                                                          directories u64, nodes u32
- *   REPLICA xN    op u8 (0 add, 1 drop), id u64,           1 byte: 1 when the object has no other
- *                 version u64, kind u8                     replica left (drop: its name is gone)
+ *   REPLICA xN    op u8 (enum mc_replica_op), id u64,      1 byte: 1 when the object has no other
+ *                 version u64, kind u8; bad and refuse:    replica left (drop: its name is gone)
+ *                 node u32, reason i16
  *   ANNOUNCE xN   path string, kind u8, attr               parent u64, attr
  *   ANNOUNCED     -                                        dropped u64
  *   RESERVE       parent u64, name string, id u64          -
@@ -83,6 +91,17 @@
  *                                                          value string}
  *   REMOVEXATTR   id u64, name string                      attr
  *   RECALLED      directory u64                            -
+ *   EXISTS xN     path string                              -
+ *   STEP_DOWN     -                                        -
+ *   POLICY_SET    prefix string, placement                 -
+ *   POLICY_UNSET  prefix string                            -
+ *   POLICIES      -                                        count u16, count x {prefix string,
+ *                                                          placement}
+ *   POLICY        path string                              prefix string, placement
+ *   AWAIT         id u64, version u64, count u8            -
+ *   NODE_SET      node u32, op u8 (enum mc_node_op)        -
+ *   DRAIN         node u32                                 draining u8, done u8, replicas u64,
+ *                                                          left u64, coming u64
  *
  * Master to mount, pushed
  *
@@ -91,6 +110,8 @@
  *   DROP          count u16, count x {id u64, version u64}
  *   RECALL        directory u64
  *   NODES         count u32, count x node   (all nodes; after HELLO and at each change)
+ *   REPLICATE     kind u8, path string, entry
+ *   KIND          count u16, count x {id u64, version u64, kind u8}
  *
  * Node to node
  *
@@ -98,6 +119,7 @@
  *                 length u32, flags u32                    crc32c u32, then length bytes
  *                 (enum mc_pull_flag)
  *   RELEASE       id u64, version u64                      -
+ *   SHELF         -                                        -
  *
  * What the verbs mean
  *
@@ -109,6 +131,11 @@
  *
  * LOOKUP yields replicas of live nodes only.  An object without one is
  * MC_NOT_FOUND.
+ *
+ * A lookup sees every change that was answered, to whomever, before it was sent;
+ * it may overtake others, those of its own connection too.
+ *
+ * EXISTS is LOOKUP_PATH without the answer's entry: MC_OK where that would be.
  *
  * A directory that one session alone adds names to is granted to it: from then
  * on it may conclude that a name does not exist when it did not add it itself
@@ -132,16 +159,63 @@
  *
  * REMOVE, RENAME and PUBLISH over a name tell each node with a replica to DROP
  * it, except the session that asked, and send INVALIDATE to all other sessions.
+ * REMOVE and RENAME work as well on a name that LOOKUP does not show because all
+ * nodes with its object are away.
+ *
+ * A change whose answer was lost may be sent again, in another session and to
+ * another leader, with the same request id and its age.  What had been done then
+ * is not done again, whatever became of the names since: REMOVE, RMDIR and RENAME
+ * are known by their request ids, PUBLISH by id and version, MKDIR by id, and get
+ * the answer of the first time.  Where it is not true any more it says so: the attr
+ * of PUBLISH has nlink 0 when the object is gone, that of RENAME has id 0 when what
+ * moved is not there any more; after that of MKDIR comes an INVALIDATE of the name.
+ * What had failed is tried again.  A master remembers the latest 65 536 removals,
+ * replacements and renames; it answers MC_TIMEOUT to what was sent first before
+ * the oldest of them, and may then have done it or not.
  *
  * REPLICA drop is sent before a node frees the memory.  Dropping the last
  * replica removes the name.  REPLICA add of a version that is not the current
  * one is MC_STALE.
  *
+ * An object has a wanted number of primary replicas: what its attributes say
+ * (MC_ATTR_REPLICAS), else the policy of the longest prefix of its path that
+ * says one, else one.  PUBLISH takes the number from the attr; with
+ * MC_PUBLISH_PLACED the placement is what the mount would like where neither
+ * attr nor policy says (its preferred nodes count before a policy's).  The attr
+ * in the reply carries, as MC_ATTR_ACK, how many replicas the writer is to wait
+ * for; it then asks AWAIT, which is answered when so many primary replicas can
+ * be read, with MC_NO_SPACE when no node is left that could take one, or
+ * MC_NOT_FOUND when that version is gone.
+ *
+ * Copies on a guest don't count: what it publishes is copied to another node,
+ * which its writer waits for (MC_ATTR_ACK is at least 1), and then is cache there.
+ *
+ * REPLICATE makes a node hold an object: it pulls a copy of its own from the
+ * replicas named and says REPLICA add, or REPLICA refuse with the reason.  One
+ * that it has already only changes its kind.  KIND changes kinds alone.
+ *
+ * REPLICA bad tells that the copy on another node could not be read: MC_IO its
+ * bytes are damaged, MC_NOT_FOUND or MC_STALE it is not there, else the node was
+ * not reached.  A damaged or missing copy is dropped when there is another one.
+ *
+ * NODE_SET: a draining node gets no new copies, and what it holds is copied
+ * elsewhere and dropped; DRAIN tells how far that is: replicas it still has, how
+ * many of them have no sufficient copies elsewhere as of the last look, and how
+ * many objects of the cluster have copies under way or wait for them.
+ * Remove is MC_BUSY for a node that is alive, and MC_NOT_EMPTY when it has the
+ * only copy of something, unless MC_NODE_REMOVE_ALL.
+ *
  * ANNOUNCE tells what a pool holds, after HELLO.  Per item: MC_OK and the
  * attributes as recorded (perhaps renamed: then the attr is the truth and
  * PATH tells where), or MC_NOT_FOUND: it was removed or replaced, delete it.
- * An object that the master has never heard of is adopted under its path.
+ * An object that the master has never heard of is adopted under its path, if its
+ * mode is that of a file: with mode 0 it is only asked for.  HELLO of a node ends
+ * the node's session before, and what that one still had to do.
  * ANNOUNCED ends it: replicas of this node that were not announced are gone.
+ *
+ * STEP_DOWN makes the leader of several masters refuse changes, and give its lead
+ * up when its journal has them all; another may take it.  MC_NOT_SUPPORTED: it is
+ * alone.
  *
  * RESERVE makes a name belong to one draft of one session: MC_EXISTS for every
  * other RESERVE until PUBLISH, UNRESERVE or the end of the session.  It does
@@ -153,10 +227,19 @@
  * with its first byte, has no bytes, and the owner holds the object until
  * RELEASE or the end of the connection.  MC_STALE: the owner has another
  * version.  MC_NOT_FOUND: it has none.  version 0 asks for whatever there is.
+ * With MC_PULL_REMOTE the reply's bytes say where the object lies instead
+ * (engine/transport/onesided/note.h), and it is held as with MC_PULL_DESCRIPTOR.
  * RELEASE may be sent as a push, and then is not answered.
  *
+ * SHELF (Unix sockets only) asks for the directory that the owner's files stand
+ * in; the reply carries its descriptor as that of PULL carries a file's.  Who has
+ * it opens files of the owner without asking, as engine/node/shelf.h says, and
+ * tells by RELEASE of version 0 that it used one.  MC_NOT_SUPPORTED: the owner has none to lend.
+ *
  * History
- *   1   first
+ *   1   first; since then, in what was reserved: placement, REPLICA bad and refuse,
+ *       POLICY*, AWAIT, NODE_SET, DRAIN, REPLICATE, KIND, SHELF, bits 1 and 2 of a
+ *       node's state, role 2, age of a request
  */
 #ifndef MOONCAKE_PROTOCOL_H
 #define MOONCAKE_PROTOCOL_H
@@ -202,13 +285,25 @@ enum mc_verb {
 	MC_VERB_GETXATTRS = 23,
 	MC_VERB_REMOVEXATTR = 24,
 	MC_VERB_RECALLED = 25,
+	MC_VERB_EXISTS = 26,
+	MC_VERB_STEP_DOWN = 27,
+	MC_VERB_POLICY_SET = 30,
+	MC_VERB_POLICY_UNSET = 31,
+	MC_VERB_POLICIES = 32,
+	MC_VERB_POLICY = 33,
+	MC_VERB_AWAIT = 34,
+	MC_VERB_NODE_SET = 35,
+	MC_VERB_DRAIN = 36,
 
 	MC_VERB_INVALIDATE = 40,
 	MC_VERB_DROP = 41,
 	MC_VERB_RECALL = 42,
+	MC_VERB_REPLICATE = 45,
+	MC_VERB_KIND = 46,
 
 	MC_VERB_PULL = 60,
 	MC_VERB_RELEASE = 61,
+	MC_VERB_SHELF = 62,
 
 	MC_VERB_LIMIT = 64,
 };
@@ -216,11 +311,17 @@ enum mc_verb {
 /* The verb in lower case ("lookup"), "unknown" for none. */
 const char *mc_verb_name(unsigned verb);
 
-enum mc_role { MC_ROLE_CLIENT = 0, MC_ROLE_NODE = 1 };
+enum mc_role {
+	MC_ROLE_CLIENT = 0,
+	MC_ROLE_NODE = 1,
+	MC_ROLE_GUEST = 2, /* a node that lends nothing: what it puts moves to others */
+};
 
 enum mc_publish_flag {
 	MC_PUBLISH_EXCLUSIVE = 1u << 0, /* MC_EXISTS if another object has the name */
 	MC_PUBLISH_PARENTS = 1u << 1,	/* the name is a path; make its directories */
+	MC_PUBLISH_PLACED = 1u << 2,	/* a placement follows the attributes */
+	MC_PUBLISH_OWN = 1u << 3,	/* it is this put's own, and counts before a policy */
 };
 
 enum mc_rename_flag {
@@ -234,7 +335,22 @@ enum mc_attr_mask {
 	MC_SET_ATIME = 1u << 3,
 	MC_SET_MTIME = 1u << 4,
 	MC_SET_CTIME = 1u << 5,
-	MC_SET_PINNED = 1u << 6, /* from the flags */
+	MC_SET_PINNED = 1u << 6,   /* from the flags */
+	MC_SET_REPLICAS = 1u << 7, /* from the flags */
+};
+
+enum mc_replica_op {
+	MC_REPLICA_ADD = 0,
+	MC_REPLICA_DROP = 1,
+	MC_REPLICA_BAD = 2,    /* another node's: not readable */
+	MC_REPLICA_REFUSE = 3, /* a REPLICATE could not be done */
+};
+
+enum mc_node_op {
+	MC_NODE_SERVE = 0, /* takes new copies again */
+	MC_NODE_DRAIN = 1,
+	MC_NODE_REMOVE = 2,	/* forget a node that is gone */
+	MC_NODE_REMOVE_ALL = 3, /* also what only it held */
 };
 
 enum mc_invalidate {
@@ -244,6 +360,7 @@ enum mc_invalidate {
 
 enum mc_pull_flag {
 	MC_PULL_DESCRIPTOR = 1u << 0, /* pass the descriptor instead of bytes */
+	MC_PULL_REMOTE = 1u << 1,     /* say where the bytes lie, for a one-sided READ */
 };
 
 /* FNV-1a, 64 bits: the hash of names in a grant. */

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define MC_NAME_MAX	   255u		/* bytes of one component */
 #define MC_PATH_MAX	   4095u	/* bytes of a key */
@@ -26,6 +27,7 @@
 #define MC_ENDPOINT_MAX	   8u		/* endpoints a node announces */
 #define MC_ENDPOINT_SIZE   128u		/* bytes of one, terminator included */
 #define MC_NODE_NAME_SIZE  64u		/* bytes of a node's name, terminator included */
+#define MC_POLICY_MAX	   1024u	/* prefixes that have a policy */
 #define MC_XATTR_NAME_MAX  255u		/* bytes of an attribute's name */
 #define MC_XATTR_VALUE_MAX 65535u	/* bytes of an attribute's value */
 #define MC_XATTR_TOTAL_MAX 131072u	/* bytes of all attributes of an object */
@@ -41,9 +43,19 @@ struct mc_time {
 };
 
 enum mc_attr_flag {
-	MC_ATTR_XATTRS = 1u << 0, /* has user.* attributes at the master */
-	MC_ATTR_PINNED = 1u << 1, /* never evicted */
+	MC_ATTR_XATTRS = 1u << 0,  /* has user.* attributes at the master */
+	MC_ATTR_PINNED = 1u << 1,  /* never evicted */
+	MC_ATTR_THINNED = 1u << 3, /* a copy was evicted: fewer will do where there is no room */
+	/* bits 4-7: primary replicas wanted of this very object; 0: its policy says */
+	MC_ATTR_REPLICAS = 0xfu << 4,
+	/* bits 8-11, in the answer to PUBLISH only: replicas to wait for */
+	MC_ATTR_ACK = 0xfu << 8,
 };
+
+#define MC_ATTR_REPLICAS_GET(flags) ((flags) >> 4 & 0xfu)
+#define MC_ATTR_REPLICAS_PUT(count) ((uint32_t)(count) << 4)
+#define MC_ATTR_ACK_GET(flags)	    ((flags) >> 8 & 0xfu)
+#define MC_ATTR_ACK_PUT(count)	    ((uint32_t)(count) << 8)
 
 struct mc_attr {
 	uint64_t id;
@@ -76,9 +88,22 @@ struct mc_entry {
 	struct mc_replica replicas[MC_REPLICA_MAX];
 };
 
+enum mc_pin { MC_PIN_UNSAID = 0, MC_PIN_OFF = 1, MC_PIN_ON = 2 };
+
+/* How often, and where, objects are kept. */
+struct mc_placement {
+	uint8_t replicas; /* primary replicas wanted; 0: not said */
+	uint8_t ack;	  /* of them exist before a close returns; 0: not said */
+	uint8_t pin;	  /* enum mc_pin */
+	uint8_t preferred_count;
+	char preferred[MC_REPLICA_MAX][MC_NODE_NAME_SIZE]; /* nodes by name, the best first */
+};
+
 struct mc_node {
 	uint32_t id;	   /* given by the master, the same again for the same uuid */
 	bool alive;	   /* heartbeats arrive */
+	bool draining;	   /* takes no new copies */
+	bool guest;	   /* lends nothing: copies on it don't count */
 	uint8_t uuid[16];  /* drawn once and kept in the pool */
 	uint64_t capacity; /* bytes lent */
 	uint64_t used;	   /* bytes in use */
@@ -97,11 +122,7 @@ static inline bool mc_name_valid(const char *name, size_t size)
 		return false;
 	if (name[0] == '.' && (size == 1 || (size == 2 && name[1] == '.')))
 		return false;
-	for (size_t i = 0; i < size; i++) {
-		if (name[i] == '\0' || name[i] == '/')
-			return false;
-	}
-	return true;
+	return !memchr(name, '\0', size) && !memchr(name, '/', size);
 }
 
 #endif

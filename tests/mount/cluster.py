@@ -10,6 +10,8 @@ The command lines of the programs are written here and nowhere else.
 
 import errno
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -48,6 +50,8 @@ class Variant:
 class Programs:
     """Where the programs stand, and how each is called."""
 
+    master_host = "127.0.0.1"
+
     def __init__(self, directory):
         self.directory = os.path.abspath(directory)
 
@@ -59,8 +63,8 @@ class Programs:
                 if not os.access(self.path(name), os.X_OK)]
 
     def master(self, port, journal, options):
-        argv = [self.path("mooncake-master"), "--listen", f"127.0.0.1:{port}",
-                "--journal", journal]
+        argv = [self.path("mooncake-master"), "--listen", f"{self.master_host}:{port}",
+                "--journal", journal, "--http", "127.0.0.1:0"]
         return argv + (["-o", _joined(options)] if options else [])
 
     def node(self, mountpoint, options, foreground=True):
@@ -70,7 +74,7 @@ class Programs:
     def cli(self, master_port, *words):
         argv = [self.path("mooncake")]
         if master_port:
-            argv += ["--master", f"127.0.0.1:{master_port}"]
+            argv += ["--master", f"{self.master_host}:{master_port}"]
         return argv + list(words)
 
 
@@ -80,9 +84,15 @@ def _joined(options):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is free, and that the kernel gives to no connection before it is used."""
+    while True:
+        port = random.SystemRandom().randrange(10000, 32768)  # processes that fork share a seed
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def started_at(pid):
@@ -188,14 +198,22 @@ class Master(Process):
     def __init__(self, cluster, name, port, journal, options):
         self.port = port
         self.journal = journal
+        self.options = options
+        self.host = cluster.programs.master_host
         super().__init__(cluster.home, name, cluster.programs.master(port, journal, options))
 
     def listens(self):
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection((self.host, self.port), 1).close()
         except OSError:
             return False
         return True
+
+    def http(self):
+        """(host, port) of its HTTP."""
+        said = wait_until(lambda: re.findall(r" http=(\S+):(\d+) ", self.log()), START_TIMEOUT_S,
+                          f"{self.name} says where it serves HTTP")
+        return said[-1][0], int(said[-1][1])
 
     def wait_ready(self):
         wait_until(lambda: self.listens() or not self.alive(), START_TIMEOUT_S,
@@ -218,12 +236,26 @@ class Node(Process):
         assert self.alive(), f"{self.name} ended at start with {self.wait()}\n{self.log()}"
 
     def answers(self):
+        """Mounted, by a daemon that lives.
+
+        A new daemon takes a dead mount away before it mounts: what answers then is
+        the folder beneath, which is no mount of ours.
+        """
         if not (mounted(self.path) or "").startswith("fuse"):
             return False
         try:
-            os.statvfs(self.path)
+            root = os.open(self.path, os.O_PATH | os.O_DIRECTORY)
         except OSError:
             return False
+        try:
+            beneath = os.stat(os.path.dirname(self.path)).st_dev
+            if os.fstat(root).st_dev == beneath:
+                return False
+            os.statvfs(root)
+        except OSError:
+            return False
+        finally:
+            os.close(root)
         return True
 
     def counters(self):
@@ -280,9 +312,13 @@ class Cluster:
     def node_options(self, master, name, given):
         options = {"segment": "256m", "pool": self.directory(f"{name}.pool")}
         options.update(self.variant.options())
-        if master:
-            options["master"] = f"127.0.0.1:{getattr(master, 'port', master)}"
-        options.update({key: str(value) if value is not None else None
+        if isinstance(master, str):     # a list of masters, or an etcd
+            options["master"] = master.replace(",", "\\,")
+        elif master:
+            port = getattr(master, "port", master)
+            options["master"] = f"{self.programs.master_host}:{port}"
+        options.update({"name" if key == "node_name" else key:
+                        str(value) if value is not None else None
                         for key, value in given.items()})
         return options
 
@@ -291,13 +327,15 @@ class Cluster:
         master = self.master()
         return (master, self.node(master, "a", **options), self.node(master, "b", **options))
 
-    def again(self, process):
+    def again(self, process, ready=True):
         """Start what PROCESS was once more: same options, pool, port, journal."""
         if isinstance(process, Master):
-            return self.master(process.name, process.port, process.journal)
+            return self.master(process.name, process.port, process.journal, ready,
+                               **process.options)
         node = Node(self, process.name, process.options)
         self.started.append(node)
-        node.wait_ready()
+        if ready:
+            node.wait_ready()
         return node
 
     def run(self, name, argv, **how):

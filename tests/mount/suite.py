@@ -88,6 +88,11 @@ def on_cluster(variants="ends", **how):
     return _register("cluster", variants=variants, **how)
 
 
+def on_guests(**how):
+    """A test that boots machines of its own, see ../vm."""
+    return _register("guests", variants="one", **how)
+
+
 def skip(reason):
     raise Skip(reason)
 

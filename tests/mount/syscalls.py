@@ -31,6 +31,7 @@ AT_FDCWD = -100
 UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 FICLONE = 0x40049409
 PR_SET_PDEATHSIG = 1
+CLONE_NEWNET = 0x40000000
 MNT_DETACH = 2
 PAGE = 4096
 # d_type of getdents64
@@ -131,6 +132,11 @@ def link(old, new):
 def die_with_parent():
     """For preexec_fn: whatever a test starts ends with the test."""
     LIBC.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+
+
+def unshare_network():
+    """Go into a network name space of one's own."""
+    _checked(LIBC.unshare(CLONE_NEWNET), "unshare")
 
 
 def unmount_lazily(path):

@@ -135,13 +135,33 @@ def a_pin_is_set_and_taken_away(place):
 @on_mount(tmpfs=False)
 def what_the_mount_tells_cannot_be_overwritten_or_removed(place):
     place.put("f", b"x")
-    for name in ("version", "size", "replicas", "location"):
+    for name in ("version", "size", "id", "location"):
         with fails(errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP):
             os.setxattr(place.path("f"), f"user.mooncake.{name}", b"9")
         with fails(errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP):
             os.removexattr(place.path("f"), f"user.mooncake.{name}")
     with fails(errno.ENODATA):
         os.getxattr(place.path("f"), "user.mooncake.nonsense")
+
+
+@on_mount(tmpfs=False)
+def the_count_of_copies_is_set_on_an_object_and_on_a_directory(place):
+    place.put("f", b"x")
+    os.mkdir(place.path("d"))
+    for name in ("f", "d"):
+        os.setxattr(place.path(name), "user.mooncake.replicas", b"2")
+        for value in (b"", b"0", b"9", b"22", b"x"):
+            with fails(errno.EINVAL):
+                os.setxattr(place.path(name), "user.mooncake.replicas", value)
+        os.removexattr(place.path(name), "user.mooncake.replicas")
+    assert os.getxattr(place.path("f"), "user.mooncake.replicas") == b"1", "copies there are"
+    with fails(errno.ENODATA):
+        os.getxattr(place.path("d"), "user.mooncake.replicas")
+    with open(place.path("g"), "wb") as file:
+        os.setxattr(file.fileno(), "user.mooncake.ack", b"1")
+        os.setxattr(file.fileno(), "user.mooncake.preferred", b"nobody")
+        file.write(b"x")
+    assert place.get("g") == b"x"
 
 
 @on_mount(tmpfs=False)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import random
+import signal
 import threading
 import time
 
@@ -254,6 +255,56 @@ def directories_and_renames_made_here_are_seen_there(cluster):
 
 
 @on_cluster()
+def a_name_that_the_other_mount_moved_is_gone_here_though_its_object_is_known(cluster):
+    _, a, b = cluster.pair()
+    for number in range(20):
+        old, new = f"old{number}", f"new{number}"
+        put(at(a, old), b"x" * (number + 1))
+        assert os.stat(at(b, old)).st_size == number + 1
+        os.rename(at(a, old), at(a, new))
+        assert os.stat(at(b, new)).st_size == number + 1
+        wait_until(lambda old=old: not os.path.exists(at(b, old)), SEEN_WITHIN_S,
+                   f"{old} is gone")
+
+
+@on_cluster()
+def a_rename_of_a_name_that_the_other_mount_just_replaced_moves_the_new_object(cluster):
+    _, a, b = cluster.pair()
+    put(at(a, "k"), b"first")
+    for number in range(50):
+        assert get(at(b, "k"))
+        put(at(a, "k.tmp"), b"x" * (number + 1))
+        os.rename(at(a, "k.tmp"), at(a, "k"))
+        os.rename(at(b, "k"), at(b, "moved"))
+        assert len(get(at(a, "moved"))) == number + 1
+        os.rename(at(a, "moved"), at(a, "k"))
+
+
+@on_cluster()
+def what_was_put_just_before_its_node_was_stopped_is_there_when_it_goes_on(cluster):
+    master = cluster.master(**{"heartbeat-ms": 50, "ttl-ms": 500})
+    a, b = cluster.node(master, "a"), cluster.node(master, "b")
+    names = []
+
+    def write():
+        while len(names) < 400:
+            name = f"k{len(names)}"
+            put(at(a, name), b"x" * 5000)
+            names.append(name)
+            time.sleep(0.001)
+    writer = threading.Thread(target=write)
+    writer.start()
+    wait_until(lambda: len(names) > 100, 10, "some puts")
+    a.signal(signal.SIGSTOP)
+    time.sleep(0.8)
+    a.signal(signal.SIGCONT)
+    writer.join()
+    wait_until(lambda: all(os.path.exists(at(b, name)) for name in names), 5, "all are there")
+    for name in names:
+        assert len(get(at(b, name))) == 5000
+
+
+@on_cluster()
 def a_directory_filled_from_both_mounts_lists_all_on_each(cluster):
     _, a, b = cluster.pair()
     os.mkdir(at(a, "d"))
@@ -351,6 +402,45 @@ def sixteen_threads_over_two_mounts_read_whole_versions_of_one_key(cluster):
     for thread in readers:
         thread.join()
     assert not wrong and reads, wrong[:3]
+
+
+@on_cluster()
+def what_is_rewritten_in_place_is_read_whole_and_stays_as_it_was_opened(cluster):
+    _, a, b = cluster.pair()
+    size, parts = 400_000, 4
+    put(at(a, "first"), b"x")
+    assert get(at(b, "first")) == b"x"  # from now on b takes a's files without asking
+    put(at(a, "k"), bytes([0]) * size)
+    stop, wrong, reads = threading.Event(), [], []
+
+    def read():
+        while not stop.is_set():
+            fd = os.open(at(b, "k"), os.O_RDONLY)
+            before = os.pread(fd, size + 1, 0)
+            time.sleep(0.001)
+            after = os.pread(fd, size + 1, 0)
+            os.close(fd)
+            reads.append(before[0])
+            if before != before[:1] * size or before != after:
+                wrong.append(f"{len(before)} bytes of {set(before)}, then {set(after)}")
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for thread in readers:
+        thread.start()
+    for version in range(1, 120):
+        fd = os.open(at(a, "k"), os.O_RDWR)
+        for part in range(parts):
+            os.pwrite(fd, bytes([version]) * (size // parts), part * size // parts)
+        os.close(fd)
+        if version % 3 == 0:
+            time.sleep(0.005)
+    stop.set()
+    for thread in readers:
+        thread.join()
+    assert not wrong, wrong[:3]
+    assert len(set(reads)) > 1, "no reader saw a change"
+    assert b.counters()["pull_taken"] > 0
+    wait_until(lambda: get(at(b, "k")) == bytes([119]) * size, 10, "the last version")
 
 
 @on_cluster()

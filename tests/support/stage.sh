@@ -112,6 +112,15 @@ log_of() { echo "$logs/$stage_name-$1.log"; }
 
 note() { printf '   %s\n' "$*"; }
 
+# A line that is shown again at the end, where a long run is read first.
+fail() {
+    note "FAILED: $*"
+    recall <<<"FAILED: $*"
+}
+
+# Keep what is read here for the end.
+recall() { sed "s/^/$stage_name: /" >>"$TMPDIR/failures"; }
+
 try() {
     local name=$1 seconds=$2 start=$SECONDS log
     shift 2
@@ -120,16 +129,20 @@ try() {
         note "ok      $name ($((SECONDS - start)) s)"
         count 1 0 0
     else
-        note "FAILED  $name ($((SECONDS - start)) s), see ${log#"$PWD"/}:"
+        fail "$name ($((SECONDS - start)) s), see ${log#"$PWD"/}:"
         tail -n 40 "$log"
+        tail -n 10 "$log" | recall
         count 0 1 0
         return 1
     fi
 }
 
 show_failures() { # LOG PATTERN
+    local lines
     note "from ${1#"$PWD"/}:"
-    grep -aE "$2" "$1" | head -n 60
+    lines=$(grep -aE "$2" "$1" | grep -avE 'Failures: 0, Errors: 0$|^100% ' | head -n 60)
+    printf '%s\n' "$lines"
+    head -n 20 <<<"$lines" | recall
 }
 
 # What sanitizers wrote, also in processes whose end nobody looked at.
@@ -138,8 +151,9 @@ show_reports() {
     for report in "$TMPDIR"/report.*; do
         [ -e "$report" ] || continue
         cp "$report" "$(log_of "$(basename "$report")")"
-        note "FAILED: a sanitizer's report:"
+        fail "a sanitizer's report:"
         head -n 60 "$report"
+        head -n 15 "$report" | recall
         rm -f "$report"
         count 0 1 0
     done
@@ -157,19 +171,19 @@ clear_up() {
     left=$(lasting_processes)
     if [ -n "$left" ]; then
         for pid in $left; do
-            note "FAILED: left running: $pid $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")"
+            fail "left running: $pid $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")"
         done
         end_processes "$left"
         count 0 1 0
     fi
     left=$(mounts | comm -13 <(printf '%s\n' "$mounts_before") -)
     if [ -n "$left" ]; then
-        note "FAILED: left mounted: $left"
+        fail "left mounted: $left"
         undo_mounts "$left"
         count 0 1 0
     fi
     if [ $$ = 1 ] && [ -n "$(ls -A /dev/shm)" ]; then
-        note "FAILED: left in /dev/shm: $(find /dev/shm -mindepth 1 -maxdepth 1 | head -n 5)"
+        fail "left in /dev/shm: $(find /dev/shm -mindepth 1 -maxdepth 1 | head -n 5)"
         find /dev/shm -mindepth 1 -delete
         count 0 1 0
     fi
@@ -191,6 +205,10 @@ stage() {
 }
 
 stages_end() {
+    if [ -s "$TMPDIR/failures" ]; then
+        printf '\n== what failed\n'
+        cat "$TMPDIR/failures"
+    fi
     printf '\n%-12s %8s %8s %8s %9s\n' stage passed failed skipped time
     printf '%s\n' "${table[@]}"
     printf '%d passed, %d failed, %d skipped\n' $sum_passed $sum_failed $sum_skipped

@@ -64,6 +64,11 @@ static double bursts_us(struct echo *echo, struct nullfs *fs)
 	return median;
 }
 
+double machine_rtt_tcp_us(struct machine *machine)
+{
+	return burst_us(&machine->tcp, NULL, ROUND_SAMPLE_COUNT);
+}
+
 double machine_rtt_unix_us(struct machine *machine)
 {
 	return burst_us(&machine->unix_, NULL, ROUND_SAMPLE_COUNT);

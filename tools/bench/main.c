@@ -24,7 +24,10 @@ static const struct {
 	{"counters", bench_counters, "RPCs, requests and copies of a put and a get"},
 	{"memory", bench_memory, "memory of node and master for 200 000 objects"},
 	{"flat", bench_flat, "lookups in a directory of 200 000 names"},
+	{"master", bench_master, "lookups, publications and memory of the master alone"},
+	{"journal", bench_journal, "changes and starts of a master beside the etcd it writes to"},
 	{"peer", bench_peer, "the same put and get through Mooncake's own store"},
+	{"engine", bench_engine, "one-sided transfers beside iperf3 and Mooncake's engine"},
 };
 
 static void interrupted(int signal_number)
@@ -46,6 +49,12 @@ static void usage(void)
 	       "130 interrupted\n");
 }
 
+/* A target only lends its memory. */
+static bool measures(const struct run *run)
+{
+	return strcmp(run->options.role, "target") != 0;
+}
+
 static enum mc_status run_open(struct run *run)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -59,7 +68,7 @@ static enum mc_status run_open(struct run *run)
 	run->report.out = stdout;
 	run->report.json = run->options.json;
 	enum mc_status status = workplace_make(tmp ? tmp : "/tmp", run->scratch);
-	if (!status)
+	if (!status && measures(run))
 		machine_open(&run->machine, run->scratch, run->options.io_uring);
 	return status;
 }
@@ -75,7 +84,8 @@ static enum mc_status run_benches(struct run *run, int count, char **names)
 {
 	enum mc_status status = MC_OK;
 
-	machine_report(&run->machine, &run->report, run->options.quick);
+	if (measures(run))
+		machine_report(&run->machine, &run->report, run->options.quick);
 	for (int i = 0; i < count; i++) {
 		for (size_t b = 0; b < ARRAY_SIZE(benches) && !status; b++) {
 			if (strcmp(benches[b].name, names[i]) == 0)

@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "tools/bench/cluster.h"
 #include "tools/bench/population.h"
+#include "tools/bench/resident.h"
 #include "tools/bench/run.h"
 
 #define OBJECT_SIZE 4096u
@@ -20,26 +21,6 @@
 /* What is written behind gets this long to settle. */
 #define SETTLE_SECONDS	2
 #define DIRECTORY_COUNT 200
-
-/* RssAnon + RssFile in MB, NAN for a process that can't be read. */
-static double resident_mb(pid_t pid)
-{
-	char name[64], line[256];
-	unsigned long kb, sum_kb = 0;
-	FILE *file;
-
-	snprintf(name, sizeof(name), "/proc/%d/status", (int)pid);
-	file = fopen(name, "re");
-	if (!file)
-		return NAN;
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "RssAnon: %lu kB", &kb) == 1 ||
-		    sscanf(line, "RssFile: %lu kB", &kb) == 1)
-			sum_kb += kb;
-	}
-	fclose(file);
-	return (double)sum_kb * 1024 / 1e6;
-}
 
 static void memory_row(struct run *run, const char *op, pid_t pid, double before_mb)
 {

@@ -20,6 +20,9 @@ takes commands on standard input, so that another program can take turns:
 
     put SIZE COUNT      ->  {"op": "put", "size": SIZE, "us": [COUNT times]}
     get SIZE COUNT      ->  {"op": "get", "size": SIZE, "us": [COUNT times]}
+    lookup THREADS S    ->  {"op": "lookup", "per_second": keys}: is_exist
+    exist THREADS S     ->  the same in batches of 128: batch_is_exist
+    publish THREADS S   ->  objects of 4 KiB in batches of 128: batch_put_from
     quit
 """
 
@@ -34,6 +37,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 SEGMENT_SIZE = 1 << 30
@@ -43,6 +47,9 @@ START_TIMEOUT_S = 30
 SIZES = (4 << 10, 128 << 10, 1 << 20, 4 << 20, 16 << 20)
 ROUND_COUNT = 7
 OBJECT_COUNT = 8
+BATCH = 128
+SMALL_SIZE = 4096
+KEY_COUNT = 128 * BATCH
 
 
 def free_port():
@@ -198,12 +205,89 @@ class Peer:
                 child.wait()
 
 
+class Rates:
+    """Keys a second that the store's client gets from its master, over some threads."""
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.known = None
+
+    def keys(self):
+        """Names of objects that are there, put when they are first asked for."""
+        if self.known is None:
+            self.known = [f"{number:080}" for number in range(KEY_COUNT)]
+            for first in range(0, KEY_COUNT, BATCH):
+                self.put(self.known[first : first + BATCH])
+        return self.known
+
+    def put(self, keys):
+        codes = self.peer.store.batch_put_from(
+            keys, [self.peer.source] * len(keys), [SMALL_SIZE] * len(keys)
+        )
+        if any(codes):
+            raise SystemExit(f"mooncake_store: batch_put_from failed with {min(codes)}")
+
+    def lookup(self, number, turn):
+        keys = self.known
+        if self.peer.store.is_exist(keys[(number * 1009 + turn * 7919) % KEY_COUNT]) != 1:
+            raise SystemExit("mooncake_store: a key is missing")
+        return 1
+
+    def exist(self, number, turn):
+        first = (number * 7 + turn) * BATCH % KEY_COUNT
+        found = self.peer.store.batch_is_exist(self.known[first : first + BATCH])
+        if min(found) != 1:
+            raise SystemExit("mooncake_store: a key is missing")
+        return BATCH
+
+    def publish(self, number, turn):
+        self.put([f"{number:03}-{self.peer.serial:010}-{turn:060}-{i:04}" for i in range(BATCH)])
+        return BATCH
+
+    def run(self, op, thread_count, seconds):
+        work = {"lookup": self.lookup, "exist": self.exist, "publish": self.publish}[op]
+        if op == "publish":
+            self.known = None
+            self.peer.store.remove_all(True)
+        else:
+            self.keys()
+        self.peer.serial += 1
+        done = [0] * thread_count
+        failed = []
+        start = time.perf_counter()
+
+        def loop(number):
+            turn = 0
+            try:
+                while time.perf_counter() - start < seconds:
+                    done[number] += work(number, turn)
+                    turn += 1
+            except SystemExit as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=loop, args=(i,)) for i in range(thread_count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed and op == "publish":
+            return 0.0  # transfers fail with many threads: not the number to use
+        if failed:
+            raise failed[0]
+        return sum(done) / (time.perf_counter() - start)
+
+
 def take_turns(peer, out):
+    rates = Rates(peer)
     print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin:
         words = line.split()
         if not words or words[0] == "quit":
             break
+        if words[0] in ("lookup", "exist", "publish"):
+            rate = rates.run(words[0], int(words[1]), float(words[2]))
+            print(json.dumps({"op": words[0], "per_second": rate}), file=out, flush=True)
+            continue
         op, size, count = words[0], int(words[1]), int(words[2])
         times = peer.run(op, size, count)
         print(json.dumps({"op": op, "size": size, "us": times}), file=out, flush=True)

@@ -89,6 +89,7 @@ static bool set_rounds(struct options *options, const char *value)
 	if (!parse_number(value, 100000, &number) || number == 0)
 		return false;
 	options->rounds = (unsigned)number;
+	options->rounds_given = true;
 	return true;
 }
 
@@ -130,6 +131,44 @@ static bool set_references(struct options *options, const char *value)
 	return true;
 }
 
+static bool set_block(struct options *options, const char *value)
+{
+	return parse_number(value, (uint64_t)1 << 30, &options->block) && options->block > 0;
+}
+
+static bool set_batch(struct options *options, const char *value)
+{
+	return parse_number(value, 65536, &options->batch) && options->batch > 0;
+}
+
+static bool set_buffer(struct options *options, const char *value)
+{
+	return parse_number(value, (uint64_t)1 << 40, &options->buffer) && options->buffer > 0;
+}
+
+static bool set_seconds(struct options *options, const char *value)
+{
+	return parse_number(value, 3600, &options->seconds) && options->seconds > 0;
+}
+
+static bool set_memory(struct options *options, const char *value)
+{
+	options->memory = value;
+	return strcmp(value, "anonymous") == 0 || strcmp(value, "allocated") == 0;
+}
+
+static bool set_role(struct options *options, const char *value)
+{
+	options->role = value;
+	return list_has("both,initiator,target", value);
+}
+
+static bool set_op(struct options *options, const char *value)
+{
+	options->op = value;
+	return list_has("read,write", value) || strcmp(value, "read,write") == 0;
+}
+
 #define TEXT(name) offsetof(struct options, name)
 
 /* A flag has no parameter; a text is stored at its offset; the others have a setter. */
@@ -144,11 +183,14 @@ static const struct option_row {
 	{"--threads", "LIST", 0, set_threads, "numbers of threads (default 1,2)"},
 	{"--only", "OPS", 0, set_only,
 	 "put,get_read,get_mmap,stat,stat_missing,unlink (default all)"},
-	{"--rounds", "N", 0, set_rounds, "counted rounds of each measurement (default 21)"},
+	{"--rounds", "N", 0, set_rounds,
+	 "counted rounds of each measurement (default 21, engine 3)"},
 	{"--quick", NULL, TEXT(quick), NULL, "5 rounds, one thread, four sizes"},
 	{"--reference", "LIST", 0, set_references, "local: dev_shm,passthrough_off"},
-	{"--transport", "LIST", TEXT(transports), NULL, "remote: tcp,shm (default both)"},
-	{"--objects", "N", 0, set_objects, "memory, flat: number of objects (default 200000)"},
+	{"--transport", "LIST", TEXT(transports), NULL,
+	 "remote: tcp,engine-tcp,shm (default tcp,shm)"},
+	{"--objects", "N", 0, set_objects,
+	 "memory, flat, master, journal: number of objects (default 200000)"},
 	{"--setup", NULL, TEXT(setup), NULL,
 	 "start a master and nodes for the bench (default without --mount)"},
 	{"--mount", "DIR", TEXT(mount_a), NULL, "a mounted directory to work in"},
@@ -161,9 +203,28 @@ static const struct option_row {
 	{"--io-uring", "on|off", 0, set_io_uring, "for nodes and the bare request (default on)"},
 	{"--segment", "SIZE", TEXT(segment), NULL, "memory of each node (default 2g)"},
 	{"--bin", "DIR", TEXT(bin), NULL, "where the programs are (default: beside this one)"},
-	{"--python", "FILE", TEXT(python), NULL, "peer: an interpreter that has the wheel"},
-	{"--venv", "DIR", TEXT(venv), NULL, "peer: a virtual environment, made when absent"},
-	{"--script", "FILE", TEXT(script), NULL, "peer: mooncake_store.py"},
+	{"--python", "FILE", TEXT(python), NULL, "peer, master, engine: with the wheel"},
+	{"--venv", "DIR", TEXT(venv), NULL, "peer, master, engine: made when absent"},
+	{"--script", "FILE", TEXT(script), NULL, "peer, master: mooncake_store.py"},
+	{"--role", "ROLE", 0, set_role, "engine: initiator, target or both (default)"},
+	{"--target", "NAME", TEXT(target), NULL, "engine: the target's name, for an initiator"},
+	{"--metadata", "URL", TEXT(metadata), NULL, "engine: default P2PHANDSHAKE"},
+	{"--protocol", "LIST", TEXT(protocol), NULL, "engine: tcp (default), shm, rdma, nvmeof"},
+	{"--memory", "KIND", 0, set_memory,
+	 "engine: anonymous, or allocated by mc_memory_alloc() (default for shm)"},
+	{"--listen", "HOST", TEXT(listen), NULL, "engine: default 127.0.0.1"},
+	{"--devices", "LIST", TEXT(devices), NULL,
+	 "engine: rdma: NICs of the initiator (default all)"},
+	{"--target-devices", "LIST", TEXT(target_devices), NULL,
+	 "engine: rdma: NICs of the target (default the same)"},
+	{"--file", "PATH", TEXT(file), NULL,
+	 "engine: nvmeof: the file or device; --op write overwrites it"},
+	{"--buffer", "SIZE", 0, set_buffer, "engine: memory of either side (default 256M)"},
+	{"--op", "LIST", 0, set_op, "engine: read (default), write, or read,write"},
+	{"--block", "SIZE", 0, set_block,
+	 "engine: one block size instead of the usual three cases"},
+	{"--batch", "N", 0, set_batch, "engine: transfers in a batch"},
+	{"--seconds", "N", 0, set_seconds, "engine: of each round (default 1)"},
 	{"--json", NULL, TEXT(json), NULL, "one JSON object a line"},
 	{"--plot", "FILE.svg", TEXT(plot), NULL, "draw the ratios with gnuplot"},
 	{"--check", NULL, TEXT(check), NULL, "end with status 1 when a bar is missed"},
@@ -224,12 +285,21 @@ static void options_init(struct options *options)
 		.dev_shm = "/dev/shm",
 		.transports = "tcp,shm",
 		.segment = "2g",
+		.seconds = 1,
+		.buffer = (uint64_t)256 << 20,
+		.role = "both",
+		.op = "read",
+		.protocol = "tcp",
+		.metadata = "P2PHANDSHAKE",
+		.listen = "127.0.0.1",
 	};
 }
 
 /* Defaults that depend on other options. */
 static void options_settle(struct options *options)
 {
+	if (!options->memory)
+		options->memory = strcmp(options->protocol, "shm") == 0 ? "allocated" : "anonymous";
 	if (options->rounds == 0)
 		options->rounds = options->quick ? ROUNDS_QUICK : ROUNDS_DEFAULT;
 	if (options->size_count == 0)
@@ -239,6 +309,8 @@ static void options_settle(struct options *options)
 		MUST(set_threads(options, options->quick ? "1" : "1,2"));
 	if (!options->mount_a)
 		options->setup = true;
+	if (!options->target_devices)
+		options->target_devices = options->devices;
 }
 
 int options_parse(struct options *options, int argc, char **argv)

@@ -29,7 +29,7 @@ struct options {
 	bool setup; /* start a master and nodes; else mounts are given */
 	bool check; /* a missed bar is an exit status of 1 */
 	bool io_uring;
-	bool references_given;
+	bool references_given, rounds_given;
 	const char *references; /* comma-separated */
 	const char *mount_a, *mount_b;
 	const char *dev_shm;
@@ -40,6 +40,11 @@ struct options {
 	const char *plot;
 	const char *python, *venv, *script;
 	pid_t node_pid, master_pid;
+	/* of engine */
+	uint64_t block, batch, seconds; /* 0: what the bench thinks right */
+	uint64_t buffer;		/* bytes */
+	const char *role, *op, *protocol, *memory, *metadata, *target, *listen;
+	const char *devices, *target_devices, *file; /* NULL: all; none */
 };
 
 /* Fill options from the defaults and argv, which begins with the first option.

@@ -7,7 +7,6 @@
  * where there is something to move.
  */
 #include <cjson/cJSON.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,20 +15,18 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "tools/bench/cluster.h"
+#include "tools/bench/mooncake.h"
 #include "tools/bench/run.h"
 #include "tools/bench/workload.h"
 
-#define KIB	    ((uint64_t)1 << 10)
-#define WHEEL	    "mooncake-transfer-engine-non-cuda"
-#define SCRIPT_PATH "../../tools/bench/mooncake_store.py"
+#define KIB ((uint64_t)1 << 10)
 
 struct peer {
 	struct run *run;
 	struct cluster cluster;
 	char put_at[PATH_MAX];
 	char get_at[PATH_MAX];
-	struct child child;
-	FILE *to, *from;
+	struct mooncake mooncake;
 	/* Of the measurement that is going on. */
 	const char *op;
 	uint64_t size;
@@ -50,98 +47,6 @@ static const struct contest {
 	{OP_GET_MMAP, 4096 * KIB, true, "get"},
 };
 
-static enum mc_status command_run(struct run *run, const char *name, char *const *argv)
-{
-	char log[PATH_MAX];
-	struct child child = {0};
-
-	MUST(snprintf(log, sizeof(log), "%s/venv.log", run->scratch) < PATH_MAX);
-	enum mc_status status = child_start(&child, name, log, argv);
-	if (!status && !child_wait(&child)) {
-		child_show_log(&child);
-		status = MC_NOT_SUPPORTED;
-	}
-	return status;
-}
-
-/* Find the interpreter, making the virtual environment where there is none. */
-static enum mc_status python_find(struct run *run, char *python)
-{
-	const struct options *options = &run->options;
-	char *make[] = {"python3", "-m", "venv", (char *)options->venv, NULL};
-	char *install[] = {python, "-m", "pip", "install", "-q", WHEEL, NULL};
-
-	if (options->python) {
-		MUST(snprintf(python, PATH_MAX, "%s", options->python) < PATH_MAX);
-		return MC_OK;
-	}
-	MUST(snprintf(python, PATH_MAX, "%s/bin/python", options->venv) < PATH_MAX);
-	if (access(python, X_OK) == 0)
-		return MC_OK;
-	report_note(&run->report, "installing %s into %s", WHEEL, options->venv);
-	enum mc_status status = command_run(run, "venv", make);
-	return status ? status : command_run(run, "pip", install);
-}
-
-/* Read the next line of the script; NULL at its end. */
-static cJSON *peer_answer(struct peer *peer)
-{
-	CLEANUP_FREE char *line = NULL;
-	size_t room = 0;
-
-	if (getline(&line, &room, peer->from) < 0)
-		return NULL;
-	return cJSON_Parse(line);
-}
-
-static enum mc_status peer_start(struct peer *peer, char *python)
-{
-	char script[PATH_MAX], log[PATH_MAX];
-	char *argv[] = {python, script, "--serve", NULL};
-	int in[2], out[2];
-
-	if (peer->run->options.script)
-		snprintf(script, sizeof(script), "%s", peer->run->options.script);
-	else
-		MUST(snprintf(script, sizeof(script), "%s/%s", peer->run->home, SCRIPT_PATH) <
-		     PATH_MAX);
-	MUST(snprintf(log, sizeof(log), "%s/mooncake-store.log", peer->run->scratch) < PATH_MAX);
-	if (pipe2(in, O_CLOEXEC) != 0)
-		return mc_status_from_errno(errno);
-	if (pipe2(out, O_CLOEXEC) != 0) {
-		close(in[0]);
-		close(in[1]);
-		return MC_NO_MEMORY;
-	}
-	enum mc_status status =
-		child_start_piped(&peer->child, "mooncake_store", log, argv, in[0], out[1]);
-	close(in[0]);
-	close(out[1]);
-	peer->to = fdopen(in[1], "w");
-	peer->from = fdopen(out[0], "r");
-	MUST(peer->to && peer->from);
-	if (status)
-		return status;
-	cJSON *ready = peer_answer(peer);
-	if (!ready) {
-		log_error("Mooncake's own store does not start");
-		child_show_log(&peer->child);
-		return MC_NOT_SUPPORTED;
-	}
-	cJSON_Delete(ready);
-	return MC_OK;
-}
-
-static void peer_stop(struct peer *peer)
-{
-	if (peer->to)
-		fclose(peer->to);
-	/* The end of its input is what the script ends at; its children first. */
-	child_wait(&peer->child);
-	if (peer->from)
-		fclose(peer->from);
-}
-
 /* One round of the other store. */
 static void peer_turn(void *context)
 {
@@ -150,10 +55,9 @@ static void peer_turn(void *context)
 
 	if (peer->failed)
 		return;
-	fprintf(peer->to, "%s %llu %u\n", peer->op, (unsigned long long)peer->size,
-		workload_object_count(peer->size));
-	(void)fflush(peer->to);
-	cJSON *answer = peer_answer(peer);
+	cJSON *answer =
+		mooncake_ask(&peer->mooncake, "%s %llu %u", peer->op,
+			     (unsigned long long)peer->size, workload_object_count(peer->size));
 	peer->failed = answer == NULL;
 	cJSON_ArrayForEach(time, cJSON_GetObjectItem(answer, "us"))
 	{
@@ -187,7 +91,7 @@ static enum mc_status contest_run(struct peer *peer, const struct contest *conte
 	if (!status)
 		status = workload_run(&workload, &ours);
 	if (!status && peer->failed) {
-		child_show_log(&peer->child);
+		child_show_log(&peer->mooncake.child);
 		status = MC_IO;
 	}
 	if (!status) {
@@ -230,18 +134,15 @@ static enum mc_status nodes_open(struct peer *peer)
 
 static enum mc_status contests_run(struct peer *peer)
 {
-	char python[PATH_MAX];
-	enum mc_status status = python_find(peer->run, python);
+	enum mc_status status = mooncake_open(&peer->mooncake, peer->run);
 
-	if (!status)
-		status = peer_start(peer, python);
 	if (!status)
 		status = nodes_open(peer);
 	for (size_t i = 0; i < ARRAY_SIZE(contests) && !status; i++)
 		status = contest_run(peer, &contests[i]);
 	workplace_remove(peer->put_at);
 	cluster_stop(&peer->cluster);
-	peer_stop(peer);
+	mooncake_close(&peer->mooncake);
 	return status;
 }
 

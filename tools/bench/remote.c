@@ -24,6 +24,7 @@ static const struct transport {
 	bool by_bytes; /* judged in bytes a second against iperf3 */
 } transports[] = {
 	{"tcp", ",transport=tcp", true},
+	{"engine-tcp", ",transport=engine-tcp", true},
 	{"shm", "", false},
 };
 

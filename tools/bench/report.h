@@ -19,7 +19,7 @@
 #include <stdio.h>
 
 struct row {
-	const char *bench; /* local, remote, peer, memory, flat, counters, machine */
+	const char *bench; /* local, remote, peer, master, memory, flat, counters, machine */
 	const char *op;	   /* put, get_read, …: what was done */
 	uint64_t size;	   /* bytes of an object, 0: no matter */
 	unsigned threads;

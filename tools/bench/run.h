@@ -32,6 +32,9 @@ MC_MUST_CHECK enum mc_status bench_counters(struct run *run);
 MC_MUST_CHECK enum mc_status bench_memory(struct run *run);
 MC_MUST_CHECK enum mc_status bench_flat(struct run *run);
 MC_MUST_CHECK enum mc_status bench_peer(struct run *run);
+MC_MUST_CHECK enum mc_status bench_master(struct run *run);
+MC_MUST_CHECK enum mc_status bench_engine(struct run *run);
+MC_MUST_CHECK enum mc_status bench_journal(struct run *run);
 
 /* Make a directory for this run below parent; path has room for PATH_MAX. */
 MC_MUST_CHECK enum mc_status workplace_make(const char *parent, char *path);

@@ -37,6 +37,14 @@ double sample_median(struct sample *sample)
 	return (sample->values[n / 2 - 1] + sample->values[n / 2]) / 2;
 }
 
+double sample_percentile(struct sample *sample, double part)
+{
+	if (sample->count == 0)
+		return NAN;
+	qsort(sample->values, sample->count, sizeof(*sample->values), compare_doubles);
+	return sample->values[(size_t)((double)(sample->count - 1) * part)];
+}
+
 void sample_fini(struct sample *sample)
 {
 	free(sample->values);

@@ -12,7 +12,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
+
+#include "engine/base/clock.h"
 
 struct sample {
 	double *values;
@@ -25,15 +26,10 @@ void sample_add(struct sample *sample, double value);
 /* Return the median, NAN for an empty sample.  The values are sorted by this. */
 double sample_median(struct sample *sample);
 
+/* The value below which this part (0 to 1) of them lies. */
+double sample_percentile(struct sample *sample, double part);
+
 void sample_fini(struct sample *sample);
-
-static inline uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* Microseconds since a clock_ns(). */
 static inline double clock_since_us(uint64_t start_ns)

@@ -29,11 +29,15 @@ struct settings {
 	char *mount, *master;
 	uint32_t timeout_ms;
 	bool json, help, version;
-	bool of_master; /* stats: --master was given */
-	bool details;	/* ls -l */
-	bool recursive; /* ls -R, rm -r */
-	bool quiet;	/* put, get */
-	bool by_id;	/* stat --id */
+	bool of_master;			    /* stats: --master was given */
+	bool details;			    /* ls -l */
+	bool recursive;			    /* ls -R, rm -r */
+	bool quiet;			    /* put, get */
+	bool by_id;			    /* stat --id */
+	bool force;			    /* node remove */
+	bool cancel;			    /* drain */
+	bool detach;			    /* drain */
+	char *metadata, *name, *token_file; /* nvmeof */
 };
 
 struct cluster;
@@ -54,6 +58,7 @@ struct command {
 	}
 
 extern const struct command command_status, command_ls, command_stat, command_put, command_get,
-	command_rm, command_exists, command_locate, command_stats;
+	command_rm, command_exists, command_locate, command_stats, command_master, command_policy,
+	command_node, command_drain, command_nvmeof;
 
 #endif

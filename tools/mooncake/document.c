@@ -8,6 +8,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
+#include "engine/base/utf8.h"
 #include "tools/mooncake/format.h"
 
 static size_t list_count;
@@ -57,38 +58,13 @@ void document_add_bool(cJSON *object, const char *field, bool value)
 	document_add(object, field, cJSON_CreateBool(value));
 }
 
-/* The bytes that a valid UTF-8 sequence takes here; 0: it is none. */
-static size_t sequence_size(const unsigned char *at, size_t size)
-{
-	static const struct {
-		unsigned char mask, lead;
-		uint32_t least;
-	} forms[] = {{0x80, 0, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
-
-	for (size_t extra = 0; extra < ARRAY_SIZE(forms); extra++) {
-		uint32_t code = at[0] & (uint32_t)(unsigned char)~forms[extra].mask;
-		if ((at[0] & forms[extra].mask) != forms[extra].lead)
-			continue;
-		if (extra >= size)
-			return 0;
-		for (size_t i = 1; i <= extra; i++) {
-			if ((at[i] & 0xc0) != 0x80)
-				return 0;
-			code = code << 6 | (at[i] & 0x3fu);
-		}
-		bool surrogate = code >= 0xd800 && code <= 0xdfff;
-		return code < forms[extra].least || code > 0x10ffff || surrogate ? 0 : extra + 1;
-	}
-	return 0;
-}
-
 /* Copy with U+FFFD for what is no UTF-8.  True: there was none of that. */
 static bool make_valid(const char *name, size_t size, char *valid)
 {
 	bool whole = true;
 
 	for (size_t i = 0; i < size;) {
-		size_t length = sequence_size((const unsigned char *)name + i, size - i);
+		size_t length = utf8_size(name + i, size - i);
 		if (length == 0) {
 			memcpy(valid, "\xef\xbf\xbd", 3);
 			valid += 3;

@@ -14,15 +14,17 @@
 #include "tools/mooncake/complaint.h"
 
 static const struct command *const commands[] = {
-	&command_status, &command_ls,	  &command_stat,   &command_put,   &command_get,
-	&command_rm,	 &command_exists, &command_locate, &command_stats,
+	&command_status, &command_ls,	  &command_stat,   &command_put,    &command_get,
+	&command_rm,	 &command_exists, &command_locate, &command_stats,  &command_master,
+	&command_policy, &command_node,	  &command_drain,  &command_nvmeof,
 };
 
 static const struct option_row common_rows[] = {
 	COMMAND_OPTION(mount, "mount", 'm', OPTION_STRING, .unit = "DIR",
 		       .help = "The mount to use; else $MOONCAKE_MOUNT, else the first one here."),
-	COMMAND_OPTION(master, "master", 'M', OPTION_STRING, .unit = "HOST:PORT",
-		       .help = "The master to ask; else $MOONCAKE_MASTER, else the mount's."),
+	COMMAND_OPTION(master, "master", 'M', OPTION_STRING, .unit = "MASTER",
+		       .help = "The master to ask: HOST:PORT, a list of them, or etcd://HOST:PORT; "
+			       "else $MOONCAKE_MASTER, else the mount's."),
 	COMMAND_OPTION(timeout_ms, "timeout", 't', OPTION_DURATION, "5s", 10, 3600000,
 		       .help = "Longest wait for any one answer."),
 	COMMAND_OPTION(json, "json", 'j', OPTION_BOOL, .help = "Print one JSON document."),

@@ -20,6 +20,7 @@ struct master {
 	/* fixed after init */
 	struct client *client;
 	uint32_t timeout_ms;
+	bool patient; /* one of several is about to lead: worth the wait */
 	struct master_facts facts;
 	uint64_t opened_ns;
 
@@ -110,7 +111,7 @@ static enum mc_status wait_welcome(struct master *master)
 	struct timespec deadline = deadline_in(master->timeout_ms);
 
 	WITH_LOCK(&master->lock);
-	while (!master->welcomed && master->attempts < MASTER_ATTEMPTS_MAX) {
+	while (!master->welcomed && (master->patient || master->attempts < MASTER_ATTEMPTS_MAX)) {
 		if (pthread_cond_timedwait(&master->changed, &master->lock, &deadline) != 0)
 			return MC_TIMEOUT;
 	}
@@ -133,6 +134,7 @@ enum mc_status master_open(const char *address, uint32_t timeout_ms, struct mast
 
 	MUST(m != NULL);
 	m->timeout_ms = timeout_ms;
+	m->patient = strchr(address, ',') || strncmp(address, "etcd://", 7) == 0;
 	m->opened_ns = clock_ns();
 	writer_init(&m->body);
 	pthread_mutex_init(&m->lock, NULL);
@@ -186,8 +188,7 @@ static void on_reply(void *context, enum mc_status status, struct reader *body, 
 	pthread_cond_broadcast(&master->changed);
 }
 
-/* Call and wait.  The reader is over the answer until the next call. */
-static enum mc_status ask(struct master *master, enum mc_verb verb, const struct writer *body,
+enum mc_status master_ask(struct master *master, enum mc_verb verb, const struct writer *body,
 			  struct reader *answer)
 {
 	struct timespec deadline = deadline_in(master->timeout_ms + MASTER_GRACE_MS);
@@ -220,7 +221,7 @@ static enum mc_status lookup_batch(struct master *master, char *const *keys, siz
 	put_u16(&w, (uint16_t)count);
 	for (size_t i = 0; i < count; i++)
 		put_string(&w, keys[i], strlen(keys[i]));
-	enum mc_status status = ask(master, MC_VERB_LOOKUP_PATH, &w, &r);
+	enum mc_status status = master_ask(master, MC_VERB_LOOKUP_PATH, &w, &r);
 	writer_fini(&w);
 	if (status)
 		return status;
@@ -273,7 +274,7 @@ static enum mc_status list_page(struct master *master, uint64_t directory, uint6
 	put_u64(&w, directory);
 	put_u64(&w, *cursor);
 	put_u32(&w, MASTER_PAGE_COUNT);
-	enum mc_status status = ask(master, MC_VERB_LIST, &w, &r);
+	enum mc_status status = master_ask(master, MC_VERB_LIST, &w, &r);
 	writer_fini(&w);
 	if (status)
 		return status;
@@ -328,7 +329,7 @@ static enum mc_status remove_batch(struct master *master, const struct master_na
 		put_u64(&w, names[i].parent);
 		put_string(&w, names[i].name, names[i].size);
 	}
-	enum mc_status status = ask(master, MC_VERB_REMOVE, &w, &r);
+	enum mc_status status = master_ask(master, MC_VERB_REMOVE, &w, &r);
 	writer_fini(&w);
 	if (status)
 		return status;
@@ -363,7 +364,7 @@ enum mc_status master_rmdir(struct master *master, const struct master_name *nam
 	writer_init(&w);
 	put_u64(&w, name->parent);
 	put_string(&w, name->name, name->size);
-	enum mc_status status = ask(master, MC_VERB_RMDIR, &w, &r);
+	enum mc_status status = master_ask(master, MC_VERB_RMDIR, &w, &r);
 	writer_fini(&w);
 	return status;
 }
@@ -372,7 +373,7 @@ enum mc_status master_nodes(struct master *master, struct mc_node **nodes, size_
 {
 	struct reader r;
 
-	enum mc_status status = ask(master, MC_VERB_NODES, NULL, &r);
+	enum mc_status status = master_ask(master, MC_VERB_NODES, NULL, &r);
 	if (status)
 		return status;
 	uint32_t announced = get_u32(&r);
@@ -394,7 +395,7 @@ enum mc_status master_space(struct master *master, struct master_space *space)
 {
 	struct reader r;
 
-	enum mc_status status = ask(master, MC_VERB_STATFS, NULL, &r);
+	enum mc_status status = master_ask(master, MC_VERB_STATFS, NULL, &r);
 	if (status)
 		return status;
 	*space = (struct master_space){0};
@@ -419,11 +420,18 @@ static enum mc_status take_string(struct reader *r, char **text)
 	return MC_OK;
 }
 
+enum mc_status master_step_down(struct master *master)
+{
+	struct reader r;
+
+	return master_ask(master, MC_VERB_STEP_DOWN, NULL, &r);
+}
+
 enum mc_status master_stats(struct master *master, char **text)
 {
 	struct reader r;
 
-	enum mc_status status = ask(master, MC_VERB_STATS, NULL, &r);
+	enum mc_status status = master_ask(master, MC_VERB_STATS, NULL, &r);
 	return status ? status : take_string(&r, text);
 }
 
@@ -434,7 +442,7 @@ enum mc_status master_path(struct master *master, uint64_t id, char **key)
 
 	writer_init(&w);
 	put_u64(&w, id);
-	enum mc_status status = ask(master, MC_VERB_PATH, &w, &r);
+	enum mc_status status = master_ask(master, MC_VERB_PATH, &w, &r);
 	writer_fini(&w);
 	return status ? status : take_string(&r, key);
 }

@@ -13,8 +13,11 @@
 #ifndef TOOLS_MOONCAKE_MASTER_H
 #define TOOLS_MOONCAKE_MASTER_H
 
+#include <mooncake/protocol.h>
 #include <mooncake/status.h>
 #include <mooncake/types.h>
+
+#include "engine/base/buffer.h"
 
 struct master;
 
@@ -69,6 +72,10 @@ void master_close(struct master *master);
 
 const struct master_facts *master_facts(const struct master *master);
 
+/* Send a request and wait for its answer, over which the reader is until the next call. */
+MC_MUST_CHECK enum mc_status master_ask(struct master *master, enum mc_verb verb,
+					const struct writer *body, struct reader *answer);
+
 /* Look up count keys (any number) relative to the root; "" is the root. */
 MC_MUST_CHECK enum mc_status master_lookup(struct master *master, char *const *keys, size_t count,
 					   struct master_found *found);
@@ -91,6 +98,9 @@ MC_MUST_CHECK enum mc_status master_space(struct master *master, struct master_s
 
 /* The master's counters, lines "name value". */
 MC_MUST_CHECK enum mc_status master_stats(struct master *master, char **text);
+
+/* Have the leader of several masters give its lead up.  MC_NOT_SUPPORTED: it is alone. */
+MC_MUST_CHECK enum mc_status master_step_down(struct master *master);
 
 /* The key of an id. */
 MC_MUST_CHECK enum mc_status master_path(struct master *master, uint64_t id, char **key);

@@ -1,5 +1,6 @@
 #include "tools/mooncake/progress.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,14 @@ static void bar(double share, char *text)
 	*text = '\0';
 }
 
+static const char *amount(const struct progress *progress, uint64_t value, char text[FORMAT_SIZE])
+{
+	if (!progress->unit)
+		return format_size(value, text);
+	snprintf(text, FORMAT_SIZE, "%" PRIu64 " %s", value, progress->unit);
+	return text;
+}
+
 /* "[###...]  43 %  1.2 GiB of 2.8 GiB  1.1 GiB/s  2 s left" */
 static int facts(const struct progress *progress, uint64_t done, uint64_t total,
 		 char text[LINE_SIZE])
@@ -73,19 +82,19 @@ static int facts(const struct progress *progress, uint64_t done, uint64_t total,
 	char moved[FORMAT_SIZE], whole[FORMAT_SIZE], rate[FORMAT_SIZE], left[FORMAT_SIZE];
 	char drawing[BAR_WIDTH + 3];
 
-	format_size(done, moved);
-	format_size((uint64_t)progress->rate, rate);
+	amount(progress, done, moved);
+	amount(progress, (uint64_t)progress->rate, rate);
 	if (total == UINT64_MAX || total == 0)
 		return snprintf(text, LINE_SIZE, "%s  %s/s", moved, rate);
 	double share = done < total ? (double)done / (double)total : 1;
 	bar(share, drawing);
 	if (progress->rate < 1)
 		return snprintf(text, LINE_SIZE, "%s %3.0f %%  %s of %s  stalled", drawing,
-				share * 100, moved, format_size(total, whole));
+				share * 100, moved, amount(progress, total, whole));
 	uint64_t rest = done < total ? total - done : 0;
 	format_duration((uint64_t)((double)rest / progress->rate + 0.5), left);
 	return snprintf(text, LINE_SIZE, "%s %3.0f %%  %s of %s  %s/s  %s left", drawing,
-			share * 100, moved, format_size(total, whole), rate, left);
+			share * 100, moved, amount(progress, total, whole), rate, left);
 }
 
 void progress_draw(struct progress *progress, uint64_t done, uint64_t total)

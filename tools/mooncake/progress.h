@@ -16,6 +16,7 @@
 
 struct progress {
 	const char *title; /* NULL: draw nothing */
+	const char *unit;  /* what is counted; NULL: bytes */
 	uint64_t begin_ns;
 	bool drawn;
 	/* for the rate of the last seconds */

@@ -11,19 +11,22 @@
 #include "tools/mooncake/complaint.h"
 #include "tools/mooncake/document.h"
 #include "tools/mooncake/format.h"
+#include "tools/mooncake/policy.h"
 #include "tools/mooncake/table.h"
 
-/* The nodes by id, for names. */
+/* The nodes by id, for names, and the policy of each key. */
 struct names {
 	struct mc_node *nodes;
 	size_t count;
+	struct master_policy *policies;
 };
 
 /* What becomes of one key that was found, as text and as fields. */
 struct view {
 	void (*print)(const char *shown, const struct master_found *found,
-		      const struct names *names);
-	void (*add)(cJSON *object, const struct master_found *found, const struct names *names);
+		      const struct names *names, const struct master_policy *policy);
+	void (*add)(cJSON *object, const struct master_found *found, const struct names *names,
+		    const struct master_policy *policy);
 };
 
 static const struct mc_node *node_of(const struct names *names, uint32_t id)
@@ -51,9 +54,30 @@ static void print_times(const struct mc_attr *attr)
 	printf("accessed  %s\n", format_time(attr->atime, true, text));
 }
 
-static void print_copies(const struct mc_entry *entry, const struct names *names)
+/* Of the object itself, else of its policy. */
+static unsigned wanted(const struct mc_attr *attr, const struct master_policy *policy)
 {
-	printf("copies    %" PRIu32, entry->replica_count);
+	unsigned own = MC_ATTR_REPLICAS_GET(attr->flags);
+
+	return own ? own : policy->placement.replicas;
+}
+
+static void print_policy(const struct mc_attr *attr, const struct master_policy *policy)
+{
+	CLEANUP_FREE char *text = placement_text(&policy->placement);
+	CLEANUP_FREE char *prefix = format_name(policy->prefix, strlen(policy->prefix));
+
+	printf("policy    %s of /%s", text, prefix);
+	if (MC_ATTR_REPLICAS_GET(attr->flags))
+		printf("; its own replicas=%u", MC_ATTR_REPLICAS_GET(attr->flags));
+	printf("\n");
+}
+
+static void print_copies(const struct mc_entry *entry, const struct names *names,
+			 const struct master_policy *policy)
+{
+	printf("copies    %" PRIu32 ", %u wanted", entry->replica_count,
+	       wanted(&entry->attr, policy));
 	for (uint32_t i = 0; i < entry->replica_count; i++) {
 		const struct mc_replica *replica = &entry->replicas[i];
 		const struct mc_node *node = node_of(names, replica->node);
@@ -63,7 +87,7 @@ static void print_copies(const struct mc_entry *entry, const struct names *names
 }
 
 static void stat_print(const char *shown, const struct master_found *found,
-		       const struct names *names)
+		       const struct names *names, const struct master_policy *policy)
 {
 	const struct mc_attr *attr = &found->entry.attr;
 	bool directory = S_ISDIR(attr->mode);
@@ -81,10 +105,12 @@ static void stat_print(const char *shown, const struct master_found *found,
 	       format_mode(attr->mode, mode), attr->mode & 07777, attr->uid, attr->gid);
 	print_times(attr);
 	if (!directory)
-		print_copies(&found->entry, names);
+		print_copies(&found->entry, names, policy);
+	print_policy(attr, policy);
 }
 
-static void add_replicas(cJSON *object, const struct master_found *found, const struct names *names)
+static void add_replicas(cJSON *object, const struct master_found *found, const struct names *names,
+			 const struct master_policy *policy)
 {
 	cJSON *list = document_list();
 
@@ -106,13 +132,20 @@ static void add_replicas(cJSON *object, const struct master_found *found, const 
 		document_append(list, item);
 	}
 	document_add(object, "locations", list);
+	document_add_number(object, "wanted", wanted(&found->entry.attr, policy));
 }
 
-static void stat_add(cJSON *object, const struct master_found *found, const struct names *names)
+static void stat_add(cJSON *object, const struct master_found *found, const struct names *names,
+		     const struct master_policy *policy)
 {
+	cJSON *of_policy = document_object();
+
 	document_add_entry(object, &found->entry);
+	document_add_name(of_policy, "prefix", policy->prefix, strlen(policy->prefix));
+	document_add_placement(of_policy, &policy->placement);
+	document_add(object, "policy", of_policy);
 	if (!S_ISDIR(found->entry.attr.mode))
-		add_replicas(object, found, names);
+		add_replicas(object, found, names, policy);
 }
 
 /* -- locate -- */
@@ -128,10 +161,11 @@ static char *endpoints_of(const struct mc_node *node)
 }
 
 static void locate_print(const char *shown, const struct master_found *found,
-			 const struct names *names)
+			 const struct names *names, const struct master_policy *policy)
 {
 	struct table *table = table_new("LLLLL");
 
+	(void)policy;
 	for (uint32_t i = 0; i < found->entry.replica_count; i++) {
 		const struct mc_replica *replica = &found->entry.replicas[i];
 		const struct mc_node *node = node_of(names, replica->node);
@@ -146,25 +180,29 @@ static void locate_print(const char *shown, const struct master_found *found,
 	table_free(table);
 }
 
-static void locate_add(cJSON *object, const struct master_found *found, const struct names *names)
+static void locate_add(cJSON *object, const struct master_found *found, const struct names *names,
+		       const struct master_policy *policy)
 {
 	document_add_number(object, "size", found->entry.attr.size);
 	document_add_number(object, "version", found->entry.attr.version);
-	add_replicas(object, found, names);
+	add_replicas(object, found, names, policy);
 }
 
 /* -- exists -- */
 
 static void exists_print(const char *shown, const struct master_found *found,
-			 const struct names *names)
+			 const struct names *names, const struct master_policy *policy)
 {
+	(void)policy;
 	(void)shown;
 	(void)found;
 	(void)names;
 }
 
-static void exists_add(cJSON *object, const struct master_found *found, const struct names *names)
+static void exists_add(cJSON *object, const struct master_found *found, const struct names *names,
+		       const struct master_policy *policy)
 {
+	(void)policy;
 	(void)names;
 	document_add_text(object, "kind", S_ISDIR(found->entry.attr.mode) ? "directory" : "object");
 }
@@ -186,7 +224,7 @@ static void show_document(const struct view *view, size_t count, char **keys,
 		document_add_name(object, "key", keys[i], strlen(keys[i]));
 		document_add_bool(object, "exists", found[i].status == MC_OK);
 		if (found[i].status == MC_OK)
-			view->add(object, &found[i], names);
+			view->add(object, &found[i], names, &names->policies[i]);
 		document_list_item(object);
 	}
 	document_list_end();
@@ -208,7 +246,7 @@ static enum exit_code show(const struct cluster *cluster, const struct view *vie
 		if (status == MC_OK && !cluster->settings->json) {
 			if (printed && view->print == stat_print)
 				printf("\n");
-			view->print(shown, &found[i], names);
+			view->print(shown, &found[i], names, &names->policies[i]);
 			printed = true;
 		} else if (status == MC_NOT_FOUND) {
 			/* The code says it all for the one key that a script asks for. */
@@ -233,14 +271,21 @@ static enum exit_code ask_and_show(struct cluster *cluster, const struct view *v
 	CLEANUP_FREE struct master_found *found = calloc(count, sizeof(*found));
 	MUST(found != NULL);
 	status = master_lookup(master, keys, count, found);
+	names.policies = calloc(count, sizeof(*names.policies));
+	MUST(names.policies != NULL);
 	if (!status && view->print != exists_print)
 		status = master_nodes(master, &names.nodes, &names.count);
-	if (status) {
-		cluster_complain(cluster, status);
-		return exit_code_of(status);
+	for (size_t i = 0; i < count && !status && view->print != exists_print; i++) {
+		if (found[i].status == MC_OK)
+			status = master_policy_of(master, keys[i], &names.policies[i]);
 	}
-	enum exit_code code = show(cluster, view, count, keys, found, &names);
+	enum exit_code code = exit_code_of(status);
+	if (status)
+		cluster_complain(cluster, status);
+	else
+		code = show(cluster, view, count, keys, found, &names);
 	free(names.nodes);
+	master_policies_free(names.policies, count);
 	return code;
 }
 

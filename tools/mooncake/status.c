@@ -17,6 +17,7 @@ struct view {
 	struct master_space space;
 	struct mc_node *nodes;
 	size_t node_count;
+	char *stats; /* lines "name value" */
 };
 
 static void look(struct cluster *cluster, struct view *view)
@@ -31,8 +32,22 @@ static void look(struct cluster *cluster, struct view *view)
 	view->state = master_space(master, &view->space);
 	if (!view->state)
 		view->state = master_nodes(master, &view->nodes, &view->node_count);
+	if (!view->state)
+		view->state = master_stats(master, &view->stats);
 	if (view->state)
 		cluster_complain(cluster, view->state);
+}
+
+/* A counter of the master. */
+static uint64_t stat_of(const struct view *view, const char *name)
+{
+	size_t size = strlen(name);
+
+	for (const char *at = view->stats; at && *at; at = strchr(at, '\n'), at += at ? 1 : 0) {
+		if (strncmp(at, name, size) == 0 && at[size] == ' ')
+			return strtoull(at + size, NULL, 10);
+	}
+	return 0;
 }
 
 /* The first value of a fact; NULL: there is none. */
@@ -77,7 +92,11 @@ static void print_nodes(const struct view *view)
 		CLEANUP_FREE char *reached = format_endpoints(endpoints, node->endpoint_count, " ");
 		table_add(table, "%s", name);
 		table_add(table, "%" PRIu32, node->id);
-		table_add(table, "%s", node->alive ? "alive" : "lost");
+		table_add(table, "%s",
+			  !node->alive	   ? "lost"
+			  : node->guest	   ? "guest"
+			  : node->draining ? "draining"
+					   : "alive");
 		table_add(table, "%" PRIu64, node->objects);
 		table_add(table, "%s", format_size(node->used, used));
 		table_add(table, "%s", format_size(node->capacity, capacity));
@@ -110,6 +129,10 @@ static void print_master(struct cluster *cluster, const struct view *view)
 	printf("nodes        %" PRIu32 " alive, %zu lost\n", space->nodes,
 	       view->node_count -
 		       (view->node_count < space->nodes ? view->node_count : space->nodes));
+	printf("replicas     %" PRIu64 " objects lack copies, %" PRIu64
+	       " copies under way, %" PRIu64 " polic%s\n",
+	       stat_of(view, "replicas_lacking"), stat_of(view, "replicas_coming"),
+	       stat_of(view, "policies"), stat_of(view, "policies") == 1 ? "y" : "ies");
 	if (view->node_count > 0) {
 		printf("\n");
 		print_nodes(view);
@@ -142,6 +165,19 @@ static void print_transports(const struct mount *mount)
 		free(endpoints[i]);
 }
 
+/* How the objects of each other node come here, and why so. */
+static void print_peers(const struct mount *mount)
+{
+	const char *at = NULL, *label = "peers";
+	char *text;
+
+	while ((text = mount_fact(mount, "peer", &at)) != NULL) {
+		printf("%-12s %s\n", label, text);
+		label = "";
+		free(text);
+	}
+}
+
 static void print_mount(const struct mount *mount)
 {
 	char used[FORMAT_SIZE], capacity[FORMAT_SIZE];
@@ -155,6 +191,7 @@ static void print_mount(const struct mount *mount)
 	print_fact(mount, "passthrough", "passthrough");
 	print_fact(mount, "io_uring", "io_uring");
 	print_transports(mount);
+	print_peers(mount);
 	print_fact(mount, "master", "master");
 	print_fact(mount, "connected", "connected");
 	print_fact(mount, "pool", "pool");
@@ -173,6 +210,7 @@ static cJSON *node_document(const struct mc_node *node)
 	document_add_text(object, "name", node->name);
 	document_add_number(object, "id", node->id);
 	document_add_bool(object, "alive", node->alive);
+	document_add_bool(object, "draining", node->draining);
 	document_add_number(object, "capacity", node->capacity);
 	document_add_number(object, "used", node->used);
 	document_add_number(object, "objects", node->objects);
@@ -212,6 +250,9 @@ static void add_master(cJSON *document, struct cluster *cluster, const struct vi
 	document_add_number(document, "directories", view->space.directories);
 	document_add_number(document, "capacity", view->space.capacity);
 	document_add_number(document, "used", view->space.used);
+	document_add_number(document, "replicas_lacking", stat_of(view, "replicas_lacking"));
+	document_add_number(document, "replicas_coming", stat_of(view, "replicas_coming"));
+	document_add_number(document, "policies", stat_of(view, "policies"));
 	for (size_t i = 0; i < view->node_count; i++)
 		document_append(nodes, node_document(&view->nodes[i]));
 	document_add(document, "nodes", nodes);
@@ -240,6 +281,7 @@ static void add_mount(cJSON *document, const struct mount *mount)
 {
 	cJSON *object = document_object();
 	cJSON *transports = document_list();
+	cJSON *peers = document_list();
 	cJSON *pool = document_object();
 	CLEANUP_FREE char *connected = fact(mount, "connected");
 	const char *at = NULL;
@@ -251,6 +293,7 @@ static void add_mount(cJSON *document, const struct mount *mount)
 	if (mount->why)
 		document_add_text(object, "error", mount->why);
 	document_add(object, "transports", transports);
+	document_add(object, "peers", peers);
 	document_add(object, "pool", pool);
 	if (mount->state)
 		return;
@@ -259,6 +302,9 @@ static void add_mount(cJSON *document, const struct mount *mount)
 	add_switch(object, mount, "io_uring");
 	for (char *text; (text = mount_fact(mount, "transport", &at)) != NULL; free(text))
 		document_append(transports, cJSON_CreateString(text));
+	at = NULL;
+	for (char *text; (text = mount_fact(mount, "peer", &at)) != NULL; free(text))
+		document_append(peers, cJSON_CreateString(text));
 	add_fact(object, "transport_option", mount, "transport_option");
 	add_fact(object, "master", mount, "master");
 	add_fact(object, "master_option", mount, "master_option");
@@ -288,6 +334,7 @@ static enum exit_code status_run(struct cluster *cluster, int count, char **oper
 		print_mount(mount);
 	}
 	free(view.nodes);
+	free(view.stats);
 	enum exit_code code = exit_code_of(view.state);
 	/* A machine without a mount is no fault; a mount that hangs or is dead is one. */
 	if (mount->state == MC_TIMEOUT || mount->state == MC_UNREACHABLE ||

@@ -3,7 +3,8 @@
  *
  * An abstract Unix socket with a random name; the endpoint says of which host
  * (boot and network namespace) it is, and only there it scores.  No bytes
- * move: the owner passes the descriptor of the object's file.
+ * move: the owner passes the descriptor of the object's file, or once that of its
+ * shelf, from which files are taken without waking it.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -67,6 +68,7 @@ static enum mc_status start(struct shm *shm, const struct transport_config *conf
 		.listen_fd = listen_fd,
 		.source = config->source,
 		.local = true,
+		.flag = MC_PULL_DESCRIPTOR,
 		.lends = true,
 		.respond = lend_respond,
 		.send = lend_send,
@@ -169,6 +171,12 @@ static void shm_cancel(struct transport *transport, struct transport_pull *pull)
 	puller_cancel(&shm_of(transport)->puller, pull);
 }
 
+static enum mc_status shm_take(struct transport *transport, const char *endpoint, const char *name,
+			       uint64_t id, int *fd, void **loan)
+{
+	return puller_take(&shm_of(transport)->puller, endpoint, name, id, fd, loan);
+}
+
 static void shm_give_back(struct transport *transport, void *loan)
 {
 	puller_give_back(&shm_of(transport)->puller, loan);
@@ -192,5 +200,6 @@ const struct transport_ops transport_shm_ops = {
 	.want = shm_want,
 	.cancel = shm_cancel,
 	.give_back = shm_give_back,
+	.take = shm_take,
 	.counters = shm_counters,
 };

@@ -1,5 +1,7 @@
 /* Addresses, listeners and connections. */
 #include <check.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +58,33 @@ START_TEST(what_is_no_address_is_invalid)
 }
 END_TEST
 
+static void assert_congestion(const char *wanted)
+{
+	CLEANUP_FD int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char name[32] = "";
+	socklen_t size = sizeof(name) - 1;
+
+	ck_assert_int_ge(fd, 0);
+	net_tune(fd);
+	ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &size), 0);
+	if (wanted)
+		ck_assert_str_eq(name, wanted);
+	else
+		ck_assert(strncmp(name, "bbr", 3) != 0);
+}
+
+/* Every kernel has reno, for every user; cubic is there too where there is bbr. */
+START_TEST(the_congestion_control_is_not_bbr_unless_it_is_asked_for)
+{
+	unsetenv("MC_TCP_CONGESTION");
+	if (geteuid() == 0)
+		assert_congestion(NULL);
+	setenv("MC_TCP_CONGESTION", "reno", 1);
+	assert_congestion("reno");
+	unsetenv("MC_TCP_CONGESTION");
+}
+END_TEST
+
 START_TEST(a_name_is_looked_up_where_waiting_is_allowed)
 {
 	struct net_address address;
@@ -103,16 +132,18 @@ END_TEST
 START_TEST(a_port_is_drawn_from_the_range_until_none_is_free)
 {
 	struct net_address address;
+	char host[32]; /* an address of this process alone, whatever else runs here */
 	int fds[3], fd;
 
-	ck_assert_int_eq(net_listen_range("127.0.0.1", 42010, 42009, &fd), MC_INVALID);
+	snprintf(host, sizeof(host), "127.77.%d.%d", getpid() >> 8 & 255, getpid() & 255);
+	ck_assert_int_eq(net_listen_range(host, 42010, 42009, &fd), MC_INVALID);
 	for (int i = 0; i < 3; i++) {
-		ck_assert_int_eq(net_listen_range("127.0.0.1", 42010, 42012, &fds[i]), MC_OK);
+		ck_assert_int_eq(net_listen_range(host, 42010, 42012, &fds[i]), MC_OK);
 		ck_assert_int_eq(net_bound(fds[i], &address), MC_OK);
 		ck_assert_uint_ge(net_port(&address), 42010);
 		ck_assert_uint_le(net_port(&address), 42012);
 	}
-	ck_assert_int_eq(net_listen_range("127.0.0.1", 42010, 42012, &fd), MC_BUSY);
+	ck_assert_int_eq(net_listen_range(host, 42010, 42012, &fd), MC_BUSY);
 	for (int i = 0; i < 3; i++)
 		close(fds[i]);
 	ck_assert_int_eq(net_listen_range("127.0.0.1", 0, 0, &fd), MC_OK);
@@ -142,6 +173,7 @@ int main(void)
 
 	tcase_add_test(tc, an_address_is_written_as_it_was_read);
 	tcase_add_test(tc, what_is_no_address_is_invalid);
+	tcase_add_test(tc, the_congestion_control_is_not_bbr_unless_it_is_asked_for);
 	tcase_add_test(tc, a_name_is_looked_up_where_waiting_is_allowed);
 	tcase_add_test(tc, a_listener_is_reached_until_it_closes);
 	tcase_add_test(tc, a_port_is_drawn_from_the_range_until_none_is_free);

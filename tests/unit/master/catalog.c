@@ -266,7 +266,7 @@ START_TEST(a_directory_is_packed_and_listed_in_order)
 			catalog_remove(&catalog, entries[i]);
 	}
 	ck_assert_uint_eq(root->count, COUNT / 100);
-	ck_assert_uint_le(root->order_used, COUNT / 100 * 2);
+	ck_assert_uint_le(root->order->used, COUNT / 100 * 2);
 	/* Entry i has sequence i + 1. */
 	for (uint64_t cursor = 0; cursor < COUNT - 100; cursor++) {
 		uint32_t place = directory_seek(root, cursor);

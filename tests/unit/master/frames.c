@@ -167,7 +167,7 @@ END_TEST
 
 START_TEST(verbs_that_are_none_of_a_masters_are_answered)
 {
-	static const uint16_t verbs[] = {0, 26, MC_VERB_INVALIDATE, MC_VERB_PULL, 64, 65535};
+	static const uint16_t verbs[] = {0, 39, MC_VERB_INVALIDATE, MC_VERB_PULL, 64, 65535};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		send_header(&a, MC_FRAME_MAGIC, MC_FRAME_VERSION, MC_FRAME_REQUEST, verbs[i], 0);

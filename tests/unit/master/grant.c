@@ -184,6 +184,55 @@ START_TEST(the_end_of_the_asker_forgets_the_request)
 }
 END_TEST
 
+/* Its put is not done yet; to say that the object was removed would be wrong a moment later. */
+START_TEST(who_asks_for_what_waits_is_answered_after_it)
+{
+	hold();
+	uint64_t request = raw_send(&b, way_publish());
+
+	uint64_t questions[2];
+	for (int i = 0; i < 2; i++) {
+		put_u16(&b.out, 1);
+		put_string(&b.out, "held/new", 8);
+		put_u8(&b.out, MC_REPLICA_PRIMARY);
+		put_attr(&b.out, &fresh);
+		questions[i] = raw_send(&b, MC_VERB_ANNOUNCE);
+	}
+	ck_assert(raw_push(&a, MC_VERB_RECALL));
+	ck_assert(raw_quiet(&b, 50));
+	put_u64(&a.out, held);
+	ck_assert_int_eq(raw_call(&a, MC_VERB_RECALLED), MC_OK);
+	ck_assert_int_eq(raw_reply(&b, request), MC_OK);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(raw_reply(&b, questions[i]), MC_OK);
+		ck_assert_uint_eq(get_u16(&b.in), 1);
+		ck_assert_int_eq(get_status(&b.in), MC_OK);
+	}
+}
+END_TEST
+
+/* None of them waits for the other. */
+START_TEST(questions_that_wait_are_answered_in_their_order)
+{
+	uint64_t questions[2];
+
+	hold();
+	fresh.id = 1ull << 60; /* of another life */
+	for (int i = 0; i < 2; i++) {
+		put_u16(&b.out, 1);
+		put_string(&b.out, "held/new", 8);
+		put_u8(&b.out, MC_REPLICA_PRIMARY);
+		put_attr(&b.out, &fresh);
+		questions[i] = raw_send(&b, MC_VERB_ANNOUNCE);
+	}
+	ck_assert(raw_push(&a, MC_VERB_RECALL));
+	put_u64(&a.out, held);
+	ck_assert_int_eq(raw_call(&a, MC_VERB_RECALLED), MC_OK);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(raw_reply(&b, questions[i]), MC_OK);
+}
+END_TEST
+
 START_TEST(replacing_a_name_that_is_there_needs_no_recall)
 {
 	hold();
@@ -256,6 +305,8 @@ static void add(TCase *tc)
 			    sizeof(ways) / sizeof(ways[0]));
 	tcase_add_test(tc, the_end_of_the_holder_lets_the_request_go_on);
 	tcase_add_test(tc, the_end_of_the_asker_forgets_the_request);
+	tcase_add_test(tc, who_asks_for_what_waits_is_answered_after_it);
+	tcase_add_test(tc, questions_that_wait_are_answered_in_their_order);
 	tcase_add_test(tc, replacing_a_name_that_is_there_needs_no_recall);
 	tcase_add_test(tc, the_holder_adds_names_without_a_recall);
 	tcase_add_test(tc, a_holder_that_does_not_answer_is_closed);

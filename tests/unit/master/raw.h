@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -30,6 +31,7 @@ static int raw_timeout_ms = 5000;
 struct raw {
 	int fd;
 	uint64_t request_id;
+	uint16_t age_s; /* said of what is sent */
 	uint32_t session;
 	uint32_t node;
 	uint64_t cluster;
@@ -55,6 +57,8 @@ static inline void raw_connect(struct raw *raw, const char *address)
 	struct timeval timeout = {raw_timeout_ms / 1000, raw_timeout_ms % 1000 * 1000};
 
 	*raw = (struct raw){.fd = -1};
+	ck_assert_int_eq(getrandom(&raw->request_id, sizeof(raw->request_id), 0),
+			 sizeof(raw->request_id));
 	writer_init(&raw->out);
 	ck_assert_int_eq(net_resolve(address, &peer), MC_OK);
 	ck_assert_int_eq(net_connect(&peer, 3000, &raw->fd), MC_OK);
@@ -89,7 +93,8 @@ static inline uint64_t raw_send(struct raw *raw, enum mc_verb verb)
 	uint8_t header[MC_FRAME_HEADER_SIZE];
 	struct frame frame = {.verb = (uint16_t)verb,
 			      .size = (uint32_t)raw->out.size,
-			      .request_id = ++raw->request_id};
+			      .request_id = ++raw->request_id,
+			      .age_s = raw->age_s};
 
 	ck_assert(!raw->out.failed);
 	frame_encode(header, &frame);

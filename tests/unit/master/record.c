@@ -41,6 +41,7 @@ static struct mc_master *state_new(void)
 
 	ck_assert_int_eq(catalog_init(&m->catalog), MC_OK);
 	ck_assert_int_eq(nodes_init(&m->nodes), MC_OK);
+	ck_assert_int_eq(ledger_init(&m->ledger), MC_OK);
 	writer_init(&m->record);
 	m->journal = &keeper;
 	return m;
@@ -50,6 +51,7 @@ static void state_free(struct mc_master *m)
 {
 	catalog_fini(&m->catalog);
 	nodes_fini(&m->nodes);
+	ledger_fini(&m->ledger);
 	writer_fini(&m->record);
 	free(m);
 }
@@ -124,6 +126,35 @@ START_TEST(an_object_is_these_bytes)
 }
 END_TEST
 
+START_TEST(a_deed_is_these_bytes)
+{
+	static const uint8_t golden[] = {
+		1, 2,			/* version, what: moved */
+		1, 0, 0, 0, 0, 0, 0, 0, /* number */
+		8, 0, 0, 0, 0, 0, 0, 0, /* request */
+		9, 0, 0, 0,		/* item */
+		6, 0, 0, 0, 0, 0, 0, 0, /* id */
+		7, 0, 0, 0, 0, 0, 0, 0, /* version */
+		5, 0, 0, 0, 0, 0, 0, 0, /* done_s */
+	};
+
+	ledger_moved(&master->ledger, 5, 6, 7);
+	ledger_sign(&master->ledger, 8, 9);
+	ck_assert_int_eq(record_deed(master, ledger_at(&master->ledger, 1), false), MC_OK);
+	ck_assert_int_eq(kind, RECORD_DEED);
+	ck_assert_uint_eq(value_size, sizeof(golden));
+	ck_assert_mem_eq(value, golden, sizeof(golden));
+	ck_assert_uint_eq(key_size, 8);
+	ck_assert_uint_eq(load_u64(key), 1);
+	/* A deed of another slot, or of no kind, is damage. */
+	store_u64(key, 2);
+	ck_assert_int_eq(record_load(master, kind, key, key_size, value, value_size), MC_IO);
+	store_u64(key, 1);
+	value[1] = 3;
+	ck_assert_int_eq(record_load(master, kind, key, key_size, value, value_size), MC_IO);
+}
+END_TEST
+
 START_TEST(what_was_written_is_read_back)
 {
 	struct mc_master *other = state_new();
@@ -149,6 +180,13 @@ START_TEST(what_was_written_is_read_back)
 	ck_assert_int_eq(record_node(master, node, false), MC_OK);
 	ck_assert_int_eq(record_load(other, kind, key, key_size, value, value_size), MC_OK);
 	ck_assert_str_eq(nodes_find(&other->nodes, uuid)->public.name, "five");
+	ledger_gone(&master->ledger, -5, 6, 7);
+	ledger_sign(&master->ledger, 8, 9);
+	ck_assert_int_eq(record_deed(master, ledger_at(&master->ledger, 1), false), MC_OK);
+	ck_assert_int_eq(record_load(other, kind, key, key_size, value, value_size), MC_OK);
+	const struct deed *deed = ledger_at(&other->ledger, 1);
+	ck_assert_ptr_nonnull(deed);
+	ck_assert_mem_eq(deed, ledger_at(&master->ledger, 1), sizeof(*deed));
 	struct entry *entry = entry_make(9, S_IFDIR | 0755);
 	ck_assert_int_eq(record_entry(master, entry, false), MC_OK);
 	ck_assert_int_eq(kind, RECORD_DIRECTORY);
@@ -196,7 +234,7 @@ START_TEST(broken_values_are_refused_and_harm_nothing)
 		/* In memory of its own, so that a sanitizer sees a read beyond it. */
 		uint8_t *exact = malloc(size ? size : 1);
 		memcpy(exact, mutated, size);
-		refused += record_load(target, (enum record_kind)(1 + rand_r(&seed) % 4), key,
+		refused += record_load(target, (enum record_kind)(1 + rand_r(&seed) % 6), key,
 				       key_size, exact, size) != MC_OK;
 		free(exact);
 		if (i == 99999)
@@ -214,6 +252,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, an_object_is_these_bytes);
+	tcase_add_test(tc, a_deed_is_these_bytes);
 	tcase_add_test(tc, what_was_written_is_read_back);
 	tcase_add_test(tc, broken_values_are_refused_and_harm_nothing);
 	suite_add_tcase(suite, tc);

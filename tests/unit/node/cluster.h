@@ -38,6 +38,7 @@ static inline void cluster_master(void)
 					  .journal_sync = "never",
 					  .heartbeat_ms = 100,
 					  .ttl_ms = 20000,
+					  .repair_delay_ms = 200,
 					  .fresh = true};
 
 	log_set_level("error");
@@ -67,6 +68,10 @@ struct cluster_node {
 	const char *transport;
 	uint64_t size;
 	bool immutable;
+	const char *name;   /* NULL: "node" */
+	const char *master; /* its address; NULL: as it is */
+	uint32_t timeout_ms;
+	struct mc_placement placement;
 };
 
 static inline struct node *cluster_start(const struct cluster_node *how)
@@ -75,18 +80,19 @@ static inline struct node *cluster_start(const struct cluster_node *how)
 	struct node *node = NULL;
 	char path[128];
 	struct node_config config = {
-		.master = mc_master_address(master),
+		.master = how->master ? how->master : mc_master_address(master),
 		.pool = {.path = how->path ? how->path : path,
 			 .size = how->size ? how->size : 64ull << 20},
-		.name = "node",
+		.name = how->name ? how->name : "node",
 		.listen_host = "127.0.0.1",
 		.announce_host = "127.0.0.1",
 		.transport = how->transport ? how->transport : "auto",
 		.stream_threshold = 64ull << 20,
-		.timeout_ms = 20000,
+		.timeout_ms = how->timeout_ms ? how->timeout_ms : 20000,
 		.watermark_high = 95,
 		.watermark_low = 90,
 		.immutable = how->immutable,
+		.placement = how->placement,
 		.metacache = true,
 	};
 
@@ -387,6 +393,18 @@ static inline enum mc_status try_put(struct node *node, const char *name, size_t
 static inline void put(struct node *node, const char *name, size_t size, unsigned number)
 {
 	ck_assert_int_eq(try_put(node, name, size, number), MC_OK);
+}
+
+/* The size that a name has there; 0 if it has none. */
+static inline uint64_t size_of(struct node *node, const char *name)
+{
+	struct object *object;
+
+	if (lookup(node, name, &object) != MC_OK)
+		return 0;
+	uint64_t size = object->attr.size;
+	cluster_forget(node, object);
+	return size;
 }
 
 /* Look it up, open it, read it, close it. */

@@ -155,6 +155,27 @@ START_TEST(what_is_used_stays_longer_than_what_is_not)
 }
 END_TEST
 
+/* Put it, and have it open before it could be evicted. */
+static enum mc_status put_held(const char *name, unsigned number, struct object **held)
+{
+	enum mc_status status = create_in(small, MC_ROOT_ID, name, false, held);
+
+	if (status) {
+		if (*held)
+			cluster_forget(small, *held);
+		return status;
+	}
+	write_bytes(small, *held, MIB, number);
+	ck_assert_int_eq(open_object(small, *held, 0), MC_OK);
+	status = flush(small, *held);
+	node_release(small, *held, true);
+	if (status) {
+		node_release(small, *held, false);
+		cluster_forget(small, *held);
+	}
+	return status;
+}
+
 START_TEST(when_nothing_can_go_a_put_says_no_space)
 {
 	struct object *held[32];
@@ -165,12 +186,8 @@ START_TEST(when_nothing_can_go_a_put_says_no_space)
 	enum mc_status status = MC_OK;
 	while (!status && count < 32) {
 		snprintf(name, sizeof(name), "held%d", count);
-		status = try_put(small, name, MIB, (unsigned)count);
-		if (status)
-			break;
-		ck_assert_int_eq(lookup(small, name, &held[count]), MC_OK);
-		ck_assert_int_eq(open_object(small, held[count], 0), MC_OK);
-		count++;
+		status = put_held(name, (unsigned)count, &held[count]);
+		count += status == MC_OK;
 	}
 	ck_assert_int_eq(status, MC_NO_SPACE);
 	ck_assert_int_ge(count, 8);

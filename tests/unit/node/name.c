@@ -105,7 +105,7 @@ START_TEST(a_rename_that_may_not_replace_leaves_both)
 	ck_assert_int_eq(rename_name(a, "one", "two", true), MC_EXISTS);
 	assert_reads(b, "one", 1000, 1);
 	assert_reads(b, "two", 500, 2);
-	ck_assert_int_eq(rename_name(a, "none", "two", false), MC_NOT_FOUND);
+	ck_assert_int_eq(rename_name(a, "none", "two", false), MC_STALE);
 }
 END_TEST
 

@@ -242,6 +242,51 @@ START_TEST(an_id_is_committed_once)
 }
 END_TEST
 
+START_TEST(what_is_withdrawn_can_be_committed_again)
+{
+	char bytes[16] = "";
+	int fd = draft(), again;
+
+	ck_assert_int_eq(write(fd, "bytes", 5), 5);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(pool_commit(pool, fd, 5), MC_OK);
+		ck_assert_uint_eq(stat_of(5, -1).st_nlink, 1);
+		pool_withdraw(pool, 5);
+		ck_assert_int_eq(pool_object(pool, 5, O_RDONLY, &again), MC_NOT_FOUND);
+	}
+	ck_assert_int_eq(pread(fd, bytes, sizeof(bytes), 0), 5);
+	ck_assert_str_eq(bytes, "bytes");
+	pool_forget(pool, 5);
+	ck_assert_uint_eq(stat_of(5, fd).st_nlink, 0);
+	pool_forget(pool, 5); /* what is gone may be forgotten again */
+	close(fd);
+}
+END_TEST
+
+START_TEST(what_is_withdrawn_does_not_take_the_place_of_another)
+{
+	int fd = draft();
+
+	ck_assert_int_eq(pool_commit(pool, fd, 5), MC_OK);
+	pool_withdraw(pool, 5);
+	put(5, "other", "record");
+	ck_assert_int_eq(pool_commit(pool, fd, 5), MC_EXISTS);
+	close(fd);
+}
+END_TEST
+
+START_TEST(what_is_withdrawn_is_gone_when_the_daemon_is)
+{
+	int fd = draft();
+
+	ck_assert_int_eq(pool_commit(pool, fd, 5), MC_OK);
+	pool_withdraw(pool, 5);
+	reopen();
+	ck_assert_uint_eq(stat_of(5, fd).st_nlink, 0);
+	close(fd);
+}
+END_TEST
+
 START_TEST(a_removed_object_stays_with_who_has_it_open)
 {
 	char bytes[16] = "";
@@ -672,6 +717,9 @@ int main(void)
 	tcase_add_test(tc, a_committed_draft_is_an_object);
 	tcase_add_test(tc, an_object_outlives_the_pool);
 	tcase_add_test(tc, an_id_is_committed_once);
+	tcase_add_test(tc, what_is_withdrawn_can_be_committed_again);
+	tcase_add_test(tc, what_is_withdrawn_does_not_take_the_place_of_another);
+	tcase_add_test(tc, what_is_withdrawn_is_gone_when_the_daemon_is);
 	tcase_add_test(tc, a_removed_object_stays_with_who_has_it_open);
 	tcase_add_test(tc, what_was_never_there_is_not_found);
 	tcase_add_test(tc, a_record_is_written_anew);

@@ -132,6 +132,22 @@ START_TEST(a_staging_name_is_published_by_its_rename)
 }
 END_TEST
 
+START_TEST(a_draft_whose_publication_was_refused_can_be_published)
+{
+	struct object *object = create(a, "key.tmp");
+
+	put(b, "key", 100, 1);
+	write_bytes(a, object, 200, 2);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(rename_name(a, "key.tmp", "key", true), MC_EXISTS);
+	ck_assert_int_eq(rename_name(a, "key.tmp", "other", true), MC_OK);
+	node_release(a, object, true);
+	cluster_forget(a, object);
+	assert_reads(b, "key", 100, 1);
+	assert_reads(b, "other", 200, 2);
+}
+END_TEST
+
 START_TEST(whoever_holds_the_old_bytes_keeps_them)
 {
 	struct object *old, *draft;
@@ -153,7 +169,8 @@ START_TEST(whoever_holds_the_old_bytes_keeps_them)
 	cluster_forget(a, draft);
 
 	ck_assert(holds_bytes(b, old, 1000, 1));
-	EVENTUALLY(counted(b, COUNTER_INVALIDATIONS) > 0);
+	EVENTUALLY(size_of(b, "key") == 500);
+	ck_assert_uint_gt(counted(b, COUNTER_INVALIDATIONS), 0);
 	assert_reads(b, "key", 500, 2);
 	ck_assert(holds_bytes(b, old, 1000, 1));
 	node_release(b, old, false);
@@ -236,6 +253,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_flush_after_a_change_publishes_the_next_version);
 	tcase_add_test(tc, a_release_publishes_what_no_flush_saw);
 	tcase_add_test(tc, a_staging_name_is_published_by_its_rename);
+	tcase_add_test(tc, a_draft_whose_publication_was_refused_can_be_published);
 	tcase_add_test(tc, whoever_holds_the_old_bytes_keeps_them);
 	tcase_add_test(tc, one_of_two_exclusive_creates_wins);
 	tcase_add_test(tc, an_immutable_node_keeps_the_first);

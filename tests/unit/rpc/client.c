@@ -1,5 +1,8 @@
 /* A pipelined connection to a master: answered, broken, silent, and closed. */
+#include "engine/base/attend.h"
 #include "tests/unit/rpc/peer.h"
+
+#include "engine/rpc/calls.h"
 
 static struct peer peer;
 static struct client *client;
@@ -65,6 +68,132 @@ START_TEST(a_call_is_answered)
 	ck_assert_uint_eq(answer.value, 43);
 	ck_assert(!answer.resent);
 	ck_assert_uint_eq(client_calls(client, MC_VERB_STATFS), 1);
+}
+END_TEST
+
+START_TEST(a_caller_that_attends_takes_the_answer_itself)
+{
+	int taken = 0;
+
+	connected();
+	/* Not when the client's thread is awake for something else just then. */
+	for (uint32_t i = 0; i < 20 && !taken; i++) {
+		struct answer answer = {0};
+		attend_begin();
+		call(client, i, 5000, &answer);
+		peer_receive(&peer);
+		peer_reply(&peer, peer.frame.request_id, MC_OK, 100 + i);
+		usleep(20000); /* the client's thread is not woken by it */
+		bool left = seen_get(&answer.count) == 0;
+		attend_end();
+		taken = left && seen_get(&answer.count) == 1;
+		answer_wait(&answer);
+		ck_assert_uint_eq(answer.value, 100 + i);
+	}
+	ck_assert(taken);
+}
+END_TEST
+
+START_TEST(what_a_caller_attends_to_in_vain_comes_later)
+{
+	struct answer answer = {0}, other = {0};
+
+	connected();
+	attend_begin();
+	call(client, 1, 5000, &answer);
+	attend_end();
+	ck_assert_int_eq(seen_get(&answer.count), 0);
+	attend_begin(); /* and is not tried again at once */
+	call(client, 2, 5000, &other);
+	for (uint32_t i = 0; i < 2; i++) {
+		peer_receive(&peer);
+		peer_reply(&peer, peer.frame.request_id, MC_OK, 10 + i);
+	}
+	answer_wait(&answer);
+	answer_wait(&other);
+	attend_end();
+	ck_assert_uint_eq(answer.value, 10);
+	ck_assert_uint_eq(other.value, 11);
+}
+END_TEST
+
+START_TEST(others_are_answered_by_the_one_that_attends)
+{
+	struct answer mine = {0}, other = {0};
+
+	connected();
+	call(client, 1, 5000, &other);
+	peer_receive(&peer);
+	uint64_t id = peer.frame.request_id;
+	attend_begin();
+	call(client, 2, 5000, &mine);
+	peer_receive(&peer);
+	peer_reply(&peer, id, MC_OK, 5);
+	peer_push(&peer, MC_VERB_INVALIDATE, 9);
+	peer_reply(&peer, peer.frame.request_id, MC_OK, 6);
+	attend_end();
+	answer_wait(&mine);
+	answer_wait(&other);
+	SEEN_WAIT(seen.push_count == 1);
+}
+END_TEST
+
+START_TEST(a_connection_that_ends_while_it_is_attended_to_is_made_anew)
+{
+	struct answer answer = {0};
+
+	connected();
+	attend_begin();
+	call(client, 7, 20000, &answer);
+	peer_receive(&peer);
+	peer_hang_up(&peer);
+	attend_end();
+	peer_welcome(&peer);
+	peer_receive(&peer);
+	ck_assert_uint_eq(get_u32(&peer.in), 7);
+	peer_reply(&peer, peer.frame.request_id, MC_OK, 8);
+	answer_wait(&answer);
+	ck_assert_uint_eq(answer.value, 8);
+	ck_assert(answer.resent);
+}
+END_TEST
+
+START_TEST(what_is_sent_again_is_the_same_request_and_says_since_when)
+{
+	struct answer answer = {0}, later = {0};
+
+	connected();
+	call(client, 7, 20000, &answer);
+	peer_receive(&peer);
+	uint64_t id = peer.frame.request_id;
+	ck_assert_uint_eq(peer.frame.age_s, 0);
+	for (unsigned again = 1; again <= 2; again++) {
+		peer_hang_up(&peer);
+		peer_welcome(&peer);
+		peer_receive(&peer);
+		ck_assert_uint_eq(peer.frame.request_id, id);
+		ck_assert_uint_ge(peer.frame.age_s, 1);
+		ck_assert_uint_le(peer.frame.age_s, 20 + 1);
+	}
+	peer_reply(&peer, id, MC_OK, 8);
+	answer_wait(&answer);
+	call(client, 8, 20000, &later);
+	peer_receive(&peer);
+	ck_assert_uint_eq(peer.frame.request_id, id + 1);
+	ck_assert_uint_eq(peer.frame.age_s, 0);
+	peer_reply(&peer, id + 1, MC_OK, 8);
+	answer_wait(&later);
+}
+END_TEST
+
+START_TEST(no_two_clients_use_the_same_requests)
+{
+	struct calls one, two;
+
+	calls_init(&one);
+	calls_init(&two);
+	uint64_t apart = one.next_id - two.next_id;
+	ck_assert_uint_gt(apart < -apart ? apart : -apart, 1ull << 32);
 }
 END_TEST
 
@@ -330,7 +459,7 @@ START_TEST(a_call_times_out_where_nobody_listens)
 	uint64_t begin = clock_ns();
 	call(client, 1, 100, &answer);
 	answer_wait(&answer);
-	ck_assert_int_eq(answer.status, MC_TIMEOUT);
+	ck_assert_int_eq(answer.status, MC_UNREACHABLE);
 	ck_assert(!answer.resent);
 	ck_assert_uint_lt(ms_since(begin), 2500);
 }
@@ -346,7 +475,7 @@ START_TEST(a_call_times_out_where_nobody_says_welcome)
 	uint64_t begin = clock_ns();
 	call(client, 1, 100, &answer);
 	answer_wait(&answer);
-	ck_assert_int_eq(answer.status, MC_TIMEOUT);
+	ck_assert_int_eq(answer.status, MC_UNREACHABLE);
 	ck_assert_uint_lt(ms_since(begin), 1000);
 	ck_assert(!peer_readable(peer.fd, 0)); /* nothing is sent before the welcome */
 }
@@ -407,6 +536,57 @@ START_TEST(what_was_not_answered_is_sent_again_in_order)
 	}
 	ck_assert_int_eq(seen_get(&seen.hellos), 2);
 	ck_assert_int_eq(seen_get(&seen.losses), 1);
+}
+END_TEST
+
+START_TEST(a_refusal_of_what_was_sent_before_tells_nothing_of_that)
+{
+	struct answer first = {0}, again = {0};
+
+	connected();
+	call(client, 1, 30000, &first);
+	peer_receive(&peer);
+	peer_reply(&peer, peer.frame.request_id, MC_READ_ONLY, 0);
+	answer_wait(&first);
+	ck_assert_int_eq(first.status, MC_READ_ONLY); /* nothing happened */
+	call(client, 2, 30000, &again);
+	peer_receive(&peer);
+	peer_hang_up(&peer);
+	peer_welcome(&peer);
+	peer_receive(&peer);
+	peer_reply(&peer, peer.frame.request_id, MC_READ_ONLY, 0);
+	answer_wait(&again);
+	ck_assert_int_eq(again.status, MC_TIMEOUT);
+}
+END_TEST
+
+START_TEST(what_belongs_to_a_session_is_not_sent_in_the_next)
+{
+	struct answer here = {0}, unsent = {0}, any = {0};
+
+	connected();
+	client_call_here(client, MC_VERB_ANNOUNCED, NULL, 30000, on_answer, &here);
+	call(client, 7, 30000, &any);
+	peer_receive(&peer);
+	peer_receive(&peer);
+	peer_hang_up(&peer);
+	answer_wait(&here);
+	ck_assert_int_eq(here.status, MC_TIMEOUT);
+	ck_assert_int_eq(seen_get(&seen.losses), 1); /* the owner knows before */
+	peer_welcome(&peer);
+	peer_receive(&peer);
+	ck_assert_uint_eq(peer.frame.verb, MC_VERB_STATFS);
+	peer_reply(&peer, peer.frame.request_id, MC_OK, 8);
+	answer_wait(&any);
+	ck_assert(any.resent);
+	/* Nor what was made while nobody says welcome. */
+	peer_hang_up(&peer);
+	SEEN_WAIT(seen.losses == 2);
+	client_call_here(client, MC_VERB_ANNOUNCED, NULL, 30000, on_answer, &unsent);
+	peer_accept(&peer);
+	peer_hang_up(&peer);
+	answer_wait(&unsent);
+	ck_assert_int_eq(unsent.status, MC_UNREACHABLE);
 }
 END_TEST
 
@@ -657,7 +837,27 @@ END_TEST
 /* -- addresses -- */
 
 static const char *const bad_addresses[] = {
-	"", ":", ":80", "unix:", "host:", "host:port", "host:0", "host:65536", "host:80x", "[::1]:",
+	"",
+	":",
+	":80",
+	"unix:",
+	"host:",
+	"host:port",
+	"host:0",
+	"host:65536",
+	"host:80x",
+	"[::1]:",
+	",",
+	"host:1,",
+	",host:1",
+	"host:1,host:0",
+	"etcd://",
+	"etcd://host",
+	"etcd://host:1/a/b",
+	"etcd://host:1?",
+	"etcd://host:1?ca",
+	"etcd://host:1?color=red",
+	"etcd://host:1?user=a&password_file=/nonexistent",
 };
 
 START_TEST(an_address_that_is_none_is_invalid)
@@ -666,6 +866,74 @@ START_TEST(an_address_that_is_none_is_invalid)
 
 	ck_assert_int_eq(client_open(bad_addresses[_i], &peer_events, &none), MC_INVALID);
 	ck_assert_ptr_null(none);
+}
+END_TEST
+
+START_TEST(of_several_masters_the_one_that_answers_is_found)
+{
+	struct answer answer = {0};
+	char list[256];
+
+	peer_listen(&peer, peer.name);
+	snprintf(list, sizeof(list), "127.0.0.1:1,unix:@test-nobody,%s", address);
+	client = peer_client(list);
+	peer_welcome(&peer);
+	call(client, 5, PEER_WAIT_MS, &answer);
+	peer_receive(&peer);
+	peer_reply(&peer, peer.frame.request_id, MC_OK, 6);
+	answer_wait(&answer);
+	ck_assert_uint_eq(answer.value, 6);
+}
+END_TEST
+
+START_TEST(one_of_several_that_says_nothing_is_left_soon)
+{
+	struct peer silent;
+	char list[256];
+
+	peer_name(&silent);
+	peer_listen(&silent, silent.name);
+	peer_listen(&peer, peer.name);
+	snprintf(list, sizeof(list), "unix:%s,%s", silent.name, address);
+	uint64_t begun = clock_ns();
+	client = peer_client(list);
+	peer_welcome(&peer);
+	ck_assert_uint_lt(clock_ns() - begun, 2000000000u);
+	peer_end(&silent);
+}
+END_TEST
+
+/* Say welcome as the master of a cluster and an epoch. */
+static void welcome_as(uint64_t cluster, uint32_t epoch)
+{
+	struct writer w;
+
+	peer_accept(&peer);
+	writer_init(&w);
+	put_u32(&w, 1);
+	put_u32(&w, 1);
+	put_u64(&w, cluster);
+	peer_send(&peer,
+		  (struct frame){.kind = MC_FRAME_REPLY,
+				 .epoch = epoch,
+				 .request_id = peer.frame.request_id},
+		  w.data, w.size);
+	writer_fini(&w);
+}
+
+START_TEST(a_master_of_an_older_epoch_is_refused)
+{
+	peer_listen(&peer, peer.name);
+	client = peer_client(address);
+	welcome_as(7, 5);
+	SEEN_WAIT(seen.welcomes == 1);
+	welcome_as(7, 4);
+	welcome_as(7, 5);
+	SEEN_WAIT(seen.welcomes == 2);
+	ck_assert_int_eq(seen_get(&seen.losses), 1);
+	/* Another cluster has epochs of its own. */
+	welcome_as(8, 1);
+	SEEN_WAIT(seen.welcomes == 3);
 }
 END_TEST
 
@@ -723,6 +991,12 @@ static void add_standing(Suite *suite)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_client_says_hello_and_is_welcomed);
 	tcase_add_test(tc, a_call_is_answered);
+	tcase_add_test(tc, a_caller_that_attends_takes_the_answer_itself);
+	tcase_add_test(tc, what_a_caller_attends_to_in_vain_comes_later);
+	tcase_add_test(tc, others_are_answered_by_the_one_that_attends);
+	tcase_add_test(tc, a_connection_that_ends_while_it_is_attended_to_is_made_anew);
+	tcase_add_test(tc, what_is_sent_again_is_the_same_request_and_says_since_when);
+	tcase_add_test(tc, no_two_clients_use_the_same_requests);
 	tcase_add_test(tc, a_call_without_a_body_is_answered);
 	tcase_add_test(tc, replies_come_in_any_order);
 	tcase_add_test(tc, a_reply_to_nobody_is_ignored);
@@ -734,6 +1008,9 @@ static void add_standing(Suite *suite)
 	tcase_add_test(tc, a_body_that_failed_is_not_sent);
 	tcase_add_test(tc, eight_threads_call_at_once);
 	tcase_add_loop_test(tc, an_address_that_is_none_is_invalid, 0, ROWS(bad_addresses));
+	tcase_add_test(tc, of_several_masters_the_one_that_answers_is_found);
+	tcase_add_test(tc, one_of_several_that_says_nothing_is_left_soon);
+	tcase_add_test(tc, a_master_of_an_older_epoch_is_refused);
 	tcase_add_test(tc, a_master_is_reached_over_tcp);
 	tcase_add_test(tc, a_master_on_this_host_is_reached_over_its_socket);
 	suite_add_tcase(suite, tc);
@@ -750,6 +1027,8 @@ static void add_broken(Suite *suite)
 	tcase_add_test(tc, a_call_times_out_where_nobody_says_welcome);
 	tcase_add_test(tc, a_call_waits_for_the_connection);
 	tcase_add_test(tc, what_was_not_answered_is_sent_again_in_order);
+	tcase_add_test(tc, what_belongs_to_a_session_is_not_sent_in_the_next);
+	tcase_add_test(tc, a_refusal_of_what_was_sent_before_tells_nothing_of_that);
 	tcase_add_loop_test(tc, garbage_breaks_the_connection, 0, ROWS(garbage));
 	tcase_add_test(tc, half_a_frame_is_none);
 	tcase_add_loop_test(tc, without_a_welcome_it_tries_again, 0, ROWS(no_welcomes));

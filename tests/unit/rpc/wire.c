@@ -74,6 +74,22 @@ START_TEST(a_frame_header_is_as_documented)
 }
 END_TEST
 
+START_TEST(a_request_says_how_old_it_is)
+{
+	const struct frame request = {
+		.kind = MC_FRAME_REQUEST, .verb = MC_VERB_REMOVE, .age_s = 0xfeff};
+	uint8_t header[MC_FRAME_HEADER_SIZE];
+	struct frame read;
+
+	frame_encode(header, &request);
+	ck_assert_uint_eq(header[6], 0xff);
+	ck_assert_uint_eq(header[7], 0xfe);
+	ck_assert_int_eq(frame_decode(header, &read), MC_OK);
+	ck_assert_uint_eq(read.age_s, 0xfeff);
+	ck_assert_int_eq(read.status, MC_OK);
+}
+END_TEST
+
 START_TEST(a_frame_header_is_read_back)
 {
 	struct frame read;
@@ -680,9 +696,10 @@ START_TEST(every_verb_has_one_name)
 		for (unsigned other = 0; other < verb; other++)
 			ck_assert_str_ne(mc_verb_name(other), name);
 	}
-	ck_assert_int_eq(known, 30);
+	ck_assert_int_eq(known, 42);
 	ck_assert_str_eq(mc_verb_name(MC_VERB_HELLO), "hello");
 	ck_assert_str_eq(mc_verb_name(MC_VERB_RELEASE), "release");
+	ck_assert_str_eq(mc_verb_name(MC_VERB_SHELF), "shelf");
 	ck_assert_str_eq(mc_verb_name(UINT32_MAX), "unknown");
 }
 END_TEST
@@ -697,6 +714,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_frame_header_is_as_documented);
 	tcase_add_test(tc, a_frame_header_is_read_back);
+	tcase_add_test(tc, a_request_says_how_old_it_is);
 	tcase_add_loop_test(tc, a_header_that_breaks_a_rule_is_refused, 0, ROWS(broken));
 	tcase_add_test(tc, a_body_may_have_the_largest_size_and_no_more);
 	tcase_add_loop_test(tc, every_kind_is_read, 0, MC_FRAME_PUSH + 1);

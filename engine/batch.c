@@ -1,0 +1,243 @@
+#include "engine/batch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/engine.h"
+#include "engine/transfer.h"
+
+/* So long a waiter is deaf: slices can end without the fabric that it listens to. */
+#define LISTEN_NS 100000000ull
+
+enum mc_status mc_batch_new(struct mc_engine *engine, size_t tasks_max, struct mc_batch **batch)
+{
+	pthread_condattr_t monotonic;
+
+	if (tasks_max == 0 || tasks_max > MC_BATCH_TASKS_MAX)
+		return MC_INVALID;
+	struct mc_batch *made = calloc(1, sizeof(*made) + tasks_max * sizeof(struct task));
+	if (!made)
+		return MC_NO_MEMORY;
+	made->engine = engine;
+	made->tasks_max = tasks_max;
+	pthread_mutex_init(&made->cut_lock, NULL);
+	pthread_mutex_init(&made->end_lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&made->end, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	atomic_fetch_add(&engine->batches, 1);
+	*batch = made;
+	return MC_OK;
+}
+
+enum mc_status mc_batch_free(struct mc_batch *batch)
+{
+	if (!batch)
+		return MC_OK;
+	if (!batch_ended(batch))
+		return MC_BUSY;
+	transfer_forget(batch);
+	atomic_fetch_sub(&batch->engine->batches, 1);
+	pthread_cond_destroy(&batch->end);
+	pthread_mutex_destroy(&batch->end_lock);
+	pthread_mutex_destroy(&batch->cut_lock);
+	free(batch);
+	return MC_OK;
+}
+
+/* --- ends ---------------------------------------------------------------------- */
+
+void task_fail(struct task *task, enum mc_status status)
+{
+	int none = MC_OK;
+
+	atomic_compare_exchange_strong(&task->failure, &none, (int)status);
+}
+
+static enum mc_task_state final_state(const struct mc_batch *batch, const struct task *task)
+{
+	int stop = atomic_load(&batch->stop);
+
+	switch (atomic_load(&task->failure)) {
+	case MC_OK:
+		return MC_TASK_COMPLETED;
+	case MC_CANCELLED:
+		return stop == MC_TASK_TIMEOUT ? MC_TASK_TIMEOUT : MC_TASK_CANCELLED;
+	case MC_TIMEOUT:
+		return MC_TASK_TIMEOUT;
+	default:
+		return MC_TASK_FAILED;
+	}
+}
+
+void task_close_one(struct mc_batch *batch, struct task *task)
+{
+	if (atomic_fetch_sub(&task->open, 1) != 1)
+		return;
+	enum mc_task_state state = final_state(batch, task);
+	if (state == MC_TASK_TIMEOUT)
+		atomic_store(&task->failure, MC_TIMEOUT);
+	engine_task_ended(batch->engine, task, state);
+	atomic_store(&task->state, (int)state);
+	/* Under the lock, so that whoever frees the batch waits until this is through. */
+	WITH_LOCK(&batch->end_lock);
+	if (++batch->ended == atomic_load(&batch->submitted))
+		pthread_cond_broadcast(&batch->end);
+}
+
+bool batch_ended(struct mc_batch *batch)
+{
+	WITH_LOCK(&batch->end_lock);
+	return batch->ended == atomic_load(&batch->submitted);
+}
+
+/* --- status ---------------------------------------------------------------------- */
+
+static void look_at_deadline(struct mc_batch *batch)
+{
+	uint64_t deadline_ns = atomic_load(&batch->deadline_ns);
+
+	if (deadline_ns && !atomic_load(&batch->stop) && clock_ns() >= deadline_ns)
+		transfer_stop(batch, MC_TASK_TIMEOUT);
+}
+
+static bool pending(enum mc_task_state state)
+{
+	return state == MC_TASK_PENDING || state == MC_TASK_WAITING;
+}
+
+static void status_of(const struct task *task, struct mc_task_status *status)
+{
+	status->state = (enum mc_task_state)atomic_load(&task->state);
+	status->bytes = atomic_load(&task->bytes);
+	status->status =
+		pending(status->state) ? MC_OK : (enum mc_status)atomic_load(&task->failure);
+}
+
+enum mc_status mc_batch_status(struct mc_batch *batch, size_t task, struct mc_task_status *status)
+{
+	if (task >= batch->tasks_max)
+		return MC_INVALID;
+	if (task >= atomic_load(&batch->submitted)) {
+		*status = (struct mc_task_status){.state = MC_TASK_WAITING};
+		return MC_OK;
+	}
+	if (pending((enum mc_task_state)atomic_load(&batch->tasks[task].state))) {
+		look_at_deadline(batch);
+		engine_progress(batch->engine, atomic_load(&batch->fabrics), 0);
+	}
+	status_of(&batch->tasks[task], status);
+	return MC_OK;
+}
+
+void mc_batch_summary(struct mc_batch *batch, struct mc_task_status *status)
+{
+	size_t count = atomic_load(&batch->submitted);
+	bool ended = batch_ended(batch);
+
+	if (!ended) {
+		look_at_deadline(batch);
+		engine_progress(batch->engine, atomic_load(&batch->fabrics), 0);
+		ended = batch_ended(batch);
+	}
+	*status = (struct mc_task_status){.state = MC_TASK_COMPLETED};
+	if (count == 0)
+		status->state = MC_TASK_WAITING;
+	for (size_t i = 0; i < count; i++) {
+		struct mc_task_status one;
+		status_of(&batch->tasks[i], &one);
+		status->bytes += one.bytes;
+		/* FAILED is the worst: their numbers are in that order, but for CANCELLED. */
+		bool worse = one.status && (!status->status || one.state == MC_TASK_FAILED);
+		if (worse && status->state != MC_TASK_FAILED) {
+			status->state = one.state;
+			status->status = one.status;
+		}
+	}
+	if (!ended) {
+		status->state = MC_TASK_PENDING;
+		status->status = MC_OK;
+	}
+}
+
+/* --- waiting ----------------------------------------------------------------------- */
+
+static uint64_t how_long(struct mc_batch *batch, uint64_t until_ns)
+{
+	uint64_t now_ns = clock_ns(), deadline_ns = atomic_load(&batch->deadline_ns);
+	uint64_t wait_ns = LISTEN_NS;
+
+	if (until_ns != UINT64_MAX && until_ns - now_ns < wait_ns)
+		wait_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+	if (deadline_ns > now_ns && deadline_ns - now_ns < wait_ns)
+		wait_ns = deadline_ns - now_ns;
+	return wait_ns;
+}
+
+static void sleep_until_end(struct mc_batch *batch, uint64_t wait_ns)
+{
+	uint64_t until_ns = clock_ns() + wait_ns;
+	struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000u),
+				 .tv_nsec = (long)(until_ns % 1000000000u)};
+
+	WITH_LOCK(&batch->end_lock);
+	if (batch->ended != atomic_load(&batch->submitted))
+		(void)pthread_cond_timedwait(&batch->end, &batch->end_lock, &until);
+}
+
+/* With one fabric its waiter makes the progress; else their own threads do. */
+static void wait_a_while(struct mc_batch *batch, uint64_t until_ns)
+{
+	unsigned fabrics = atomic_load(&batch->fabrics);
+
+	/* One that was being mended may have been handed over after the first look. */
+	if (atomic_load(&batch->stop))
+		slices_cancel(&batch->engine->pool, batch);
+	uint64_t wait_ns = how_long(batch, until_ns);
+	bool one = fabrics && !(fabrics & (fabrics - 1));
+
+	if (one && atomic_load(&batch->mending) == 0)
+		engine_progress(batch->engine, fabrics, wait_ns);
+	else
+		sleep_until_end(batch, wait_ns);
+}
+
+static enum mc_status first_failure(struct mc_batch *batch)
+{
+	size_t count = atomic_load(&batch->submitted);
+
+	for (size_t i = 0; i < count; i++) {
+		int failure = atomic_load(&batch->tasks[i].failure);
+		if (failure)
+			return (enum mc_status)failure;
+	}
+	return MC_OK;
+}
+
+enum mc_status mc_batch_wait(struct mc_batch *batch, int timeout_ms)
+{
+	uint64_t until_ns =
+		timeout_ms < 0 ? UINT64_MAX : clock_ns() + (uint64_t)timeout_ms * 1000000u;
+
+	while (!batch_ended(batch)) {
+		look_at_deadline(batch);
+		if (until_ns != UINT64_MAX && clock_ns() >= until_ns)
+			return batch_ended(batch) ? first_failure(batch) : MC_TIMEOUT;
+		wait_a_while(batch, until_ns);
+	}
+	return first_failure(batch);
+}
+
+void mc_batch_deadline(struct mc_batch *batch, uint32_t deadline_ms)
+{
+	atomic_store(&batch->deadline_ns, clock_ns() + (uint64_t)deadline_ms * 1000000u);
+}
+
+void mc_batch_cancel(struct mc_batch *batch)
+{
+	transfer_stop(batch, MC_TASK_CANCELLED);
+}

@@ -1,0 +1,244 @@
+#include "engine/region.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+
+#define PAGES_LOOKED_AT 64u
+
+enum mc_status region_table_init(struct region_table *table)
+{
+	*table = (struct region_table){0};
+	return pthread_rwlock_init(&table->lock, NULL) == 0 ? MC_OK : MC_NO_MEMORY;
+}
+
+void region_table_fini(struct region_table *table)
+{
+	MUST(table->count == 0);
+	free(table->regions);
+	pthread_rwlock_destroy(&table->lock);
+}
+
+/* How many regions begin at or before this address. */
+static size_t position_locked(const struct region_table *table, uintptr_t address)
+{
+	size_t low = 0, high = table->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if ((uintptr_t)table->regions[middle]->memory <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static struct region *find_locked(const struct region_table *table, uintptr_t address)
+{
+	size_t at = position_locked(table, address);
+	struct region *region = at > 0 ? table->regions[at - 1] : NULL;
+
+	return region && address - (uintptr_t)region->memory < region->length ? region : NULL;
+}
+
+static bool overlaps_locked(const struct region_table *table, uintptr_t begin, uint64_t length)
+{
+	size_t at = position_locked(table, begin);
+
+	if (find_locked(table, begin))
+		return true;
+	return at < table->count && (uintptr_t)table->regions[at]->memory - begin < length;
+}
+
+static bool grow_locked(struct region_table *table)
+{
+	size_t capacity = table->capacity ? table->capacity * 2 : 16;
+
+	if (table->count < table->capacity)
+		return true;
+	struct region **more = reallocarray(table->regions, capacity, sizeof(*more));
+	if (!more)
+		return false;
+	table->regions = more;
+	table->capacity = capacity;
+	return true;
+}
+
+static enum mc_status insert_locked(struct region_table *table, struct region *region)
+{
+	uintptr_t begin = (uintptr_t)region->memory;
+
+	if (overlaps_locked(table, begin, region->length))
+		return MC_EXISTS;
+	if (table->count >= REGION_MAX)
+		return MC_TOO_BIG;
+	if (!grow_locked(table))
+		return MC_NO_MEMORY;
+	size_t at = position_locked(table, begin);
+	memmove(table->regions + at + 1, table->regions + at,
+		(table->count - at) * sizeof(*table->regions));
+	table->regions[at] = region;
+	table->count++;
+	return MC_OK;
+}
+
+enum mc_status region_reserve(struct region_table *table, const struct region_wish *wish,
+			      struct region **region)
+{
+	const char *location = wish->location;
+
+	if (!wish->memory || wish->length == 0 || wish->length > SEGMENT_NUMBER_MAX ||
+	    (uintptr_t)wish->memory > UINTPTR_MAX - wish->length)
+		return MC_INVALID;
+	CLEANUP_FREE struct region *made = calloc(1, sizeof(*made));
+	if (!made)
+		return MC_NO_MEMORY;
+	made->memory = wish->memory;
+	made->length = wish->length;
+	made->access = wish->access;
+	made->continues = wish->continues;
+	if (!location || strcmp(location, "*") == 0)
+		region_locate(wish->memory, wish->length, made->location);
+	else if (snprintf(made->location, sizeof(made->location), "%s", location) >=
+		 (int)sizeof(made->location))
+		return MC_INVALID;
+	pthread_rwlock_wrlock(&table->lock);
+	enum mc_status status = insert_locked(table, made);
+	pthread_rwlock_unlock(&table->lock);
+	if (status)
+		return status;
+	*region = STEAL(made);
+	return MC_OK;
+}
+
+void region_ready(struct region_table *table, struct region *region)
+{
+	pthread_rwlock_wrlock(&table->lock);
+	region->ready = true;
+	pthread_rwlock_unlock(&table->lock);
+}
+
+enum mc_status region_hide(struct region_table *table, const void *memory, bool continues,
+			   struct region **region)
+{
+	enum mc_status status = MC_OK;
+
+	pthread_rwlock_wrlock(&table->lock);
+	struct region *found = find_locked(table, (uintptr_t)memory);
+	if (!found || found->memory != memory || !found->ready || found->continues != continues)
+		status = MC_NOT_FOUND;
+	else if (atomic_load(&found->users) > 0)
+		status = MC_BUSY;
+	else
+		found->ready = false;
+	pthread_rwlock_unlock(&table->lock);
+	if (!status)
+		*region = found;
+	return status;
+}
+
+void region_remove(struct region_table *table, struct region *region)
+{
+	pthread_rwlock_wrlock(&table->lock);
+	size_t at = position_locked(table, (uintptr_t)region->memory);
+	MUST(at > 0 && table->regions[at - 1] == region && !region->ready);
+	memmove(table->regions + at - 1, table->regions + at,
+		(table->count - at) * sizeof(*table->regions));
+	table->count--;
+	pthread_rwlock_unlock(&table->lock);
+	segment_desc_unref(region->said);
+	free(region);
+}
+
+struct region *region_use(struct region_table *table, const void *memory)
+{
+	pthread_rwlock_rdlock(&table->lock);
+	struct region *region = find_locked(table, (uintptr_t)memory);
+	if (region && region->ready)
+		atomic_fetch_add(&region->users, 1);
+	else
+		region = NULL;
+	pthread_rwlock_unlock(&table->lock);
+	return region;
+}
+
+void region_done(struct region *region)
+{
+	unsigned before = atomic_fetch_sub(&region->users, 1);
+
+	MUST(before > 0);
+}
+
+bool region_covers(struct region_table *table, const void *memory, uint64_t length)
+{
+	uintptr_t address = (uintptr_t)memory;
+	bool covered = address <= UINTPTR_MAX - length;
+
+	pthread_rwlock_rdlock(&table->lock);
+	while (covered && length > 0) {
+		const struct region *region = find_locked(table, address);
+		covered = region && region->ready;
+		if (!covered)
+			break;
+		uint64_t left = region->length - (address - (uintptr_t)region->memory);
+		uint64_t step = left < length ? left : length;
+		address += step;
+		length -= step;
+	}
+	pthread_rwlock_unlock(&table->lock);
+	return covered;
+}
+
+enum mc_status region_each(struct region_table *table,
+			   enum mc_status (*each)(struct region *region, void *context),
+			   void *context)
+{
+	enum mc_status status = MC_OK;
+
+	pthread_rwlock_rdlock(&table->lock);
+	for (size_t i = 0; i < table->count && !status; i++) {
+		if (table->regions[i]->ready)
+			status = each(table->regions[i], context);
+	}
+	pthread_rwlock_unlock(&table->lock);
+	return status;
+}
+
+size_t region_count(struct region_table *table)
+{
+	pthread_rwlock_rdlock(&table->lock);
+	size_t count = table->count;
+	pthread_rwlock_unlock(&table->lock);
+	return count;
+}
+
+void region_locate(const void *memory, uint64_t length, char location[REGION_LOCATION_SIZE])
+{
+	void *pages[PAGES_LOOKED_AT];
+	int nodes[PAGES_LOOKED_AT];
+	uint64_t step = length / PAGES_LOOKED_AT + 1;
+	size_t count = 0;
+	int node = -1;
+
+	for (uint64_t at = 0; at < length && count < PAGES_LOOKED_AT; at += step)
+		pages[count++] = (char *)memory + at;
+	snprintf(location, REGION_LOCATION_SIZE, "*");
+	/* Without targets it moves nothing, and says where they are. */
+	if (syscall(SYS_move_pages, 0, count, pages, NULL, nodes, 0) < 0)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		if (nodes[i] < 0)
+			continue;
+		if (node >= 0 && nodes[i] != node)
+			return;
+		node = nodes[i];
+	}
+	if (node >= 0)
+		snprintf(location, REGION_LOCATION_SIZE, "cpu:%d", node);
+}

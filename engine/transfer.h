@@ -1,0 +1,37 @@
+/*
+ * engine/transfer.h -- requests become slices, slices become bytes
+ *
+ *     submit ──► cut ──► fabric ──done──► task ──► batch
+ *                 ▲        │ failed
+ *                 │        ▼
+ *            more room   mender: another path, a newer descriptor
+ *
+ * A request is cut at the borders of local regions, of remote buffers, and at the
+ * size that the fabric likes.  What finds no room (no slice in the pool, none in
+ * the fabric) waits, and goes on when something of anybody has ended.
+ *
+ * Threads   Any thread; nothing here waits for the network, but for mc_batch_submit
+ *           when the descriptor has to be fetched anew.
+ */
+#ifndef ENGINE_TRANSFER_H
+#define ENGINE_TRANSFER_H
+
+#include "engine/batch.h"
+#include "engine/slice.h"
+
+/* Cut and hand over what there is room for. */
+void transfer_pump(struct mc_batch *batch);
+
+/* Hand one slice over (again).  False: no room now. */
+bool transfer_submit_one(struct slice *slice);
+
+/* A slice has ended for good. */
+void transfer_end(struct slice *slice, enum mc_status status);
+
+/* End what has not ended, with this state. */
+void transfer_stop(struct mc_batch *batch, enum mc_task_state state);
+
+/* Before the batch is freed: see that nobody knows it any more. */
+void transfer_forget(struct mc_batch *batch);
+
+#endif

@@ -1,0 +1,383 @@
+#include "engine/transport/onesided/carrier.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/buffer.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/crc32c.h"
+#include "engine/base/log.h"
+#include "engine/engine.h"
+#include "engine/transport/onesided/note.h"
+#include "engine/transport/puller.h"
+#include "engine/transport/span.h"
+
+#define AHEAD	  2u /* pieces in flight */
+#define HOSTS_MAX 4096u
+
+/* A peer that was read from: its channel stays, whatever object is asked for. */
+struct host {
+	struct host *next;
+	mc_segment_id segment;
+	char name[SEGMENT_NAME_SIZE];
+};
+
+struct piece {
+	struct mc_batch *batch; /* NULL: none */
+	uint64_t index;
+	bool again;
+};
+
+struct job {
+	struct job *next;
+	struct carrier *carrier;
+	struct fetch *fetch;
+	/* protected by the carrier's lock */
+	struct span todo; /* pieces */
+	struct mc_batch *batches[AHEAD];
+	bool cancelled;
+	/* owned by its thread */
+	struct segment_desc *desc;
+	const uint8_t *sums;
+	struct transport_target target;
+	mc_segment_id segment;
+	uint64_t address; /* of the object, at its owner */
+	struct piece pieces[AHEAD];
+};
+
+/* --- peers ---------------------------------------------------------------------- */
+
+static struct host *host_locked(const struct carrier *carrier, const char *name)
+{
+	struct host *host = carrier->hosts;
+
+	while (host && strcmp(host->name, name) != 0)
+		host = host->next;
+	return host;
+}
+
+/* Remember how the peer is reached.  False: it will be connected to anew. */
+static bool host_note(struct carrier *carrier, const struct segment_desc *desc,
+		      mc_segment_id segment)
+{
+	struct host *host = calloc(1, sizeof(*host));
+
+	if (!host)
+		return false;
+	snprintf(host->name, sizeof(host->name), "%s", desc->name);
+	host->segment = segment;
+	WITH_LOCK(&carrier->lock);
+	if (carrier->host_count == HOSTS_MAX || host_locked(carrier, desc->name)) {
+		free(host);
+		return false;
+	}
+	host->next = carrier->hosts;
+	carrier->hosts = host;
+	carrier->host_count++;
+	return true;
+}
+
+/* Open the object as a segment of its own.  *kept: it stays open, for the next of this peer. */
+static enum mc_status open_object(struct carrier *carrier, struct job *job, bool *kept)
+{
+	char name[32];
+
+	pthread_mutex_lock(&carrier->lock);
+	const struct host *host = host_locked(carrier, job->desc->name);
+	mc_segment_id like = host ? host->segment : 0;
+	snprintf(name, sizeof(name), "@%lu", (unsigned long)++carrier->segments);
+	pthread_mutex_unlock(&carrier->lock);
+	enum mc_status status = segment_adopt(&carrier->engine->segments, name,
+					      segment_desc_ref(job->desc), like, &job->segment);
+	*kept = !status && !like && host_note(carrier, job->desc, job->segment);
+	return status;
+}
+
+/* --- pieces ----------------------------------------------------------------------- */
+
+static uint32_t piece_length(const struct job *job, uint64_t index)
+{
+	uint64_t left = job->fetch->attr.size - index * NOTE_PIECE_SIZE;
+
+	return left < NOTE_PIECE_SIZE ? (uint32_t)left : NOTE_PIECE_SIZE;
+}
+
+static enum mc_status piece_begin(struct job *job, struct piece *piece, uint64_t index, bool again)
+{
+	struct mc_engine *engine = job->carrier->engine;
+	uint64_t at = index * NOTE_PIECE_SIZE;
+	struct mc_request request = {MC_READ, (uint8_t *)job->target.memory + at, job->segment,
+				     job->address + at, piece_length(job, index)};
+	struct mc_batch *batch;
+	enum mc_status status = mc_batch_new(engine, 1, &batch);
+
+	if (status)
+		return status;
+	mc_batch_deadline(batch, job->fetch->pull->step_ms);
+	status = mc_batch_submit(batch, &request, 1);
+	if (status) {
+		(void)!mc_batch_free(batch);
+		return status;
+	}
+	*piece = (struct piece){batch, index, again};
+	WITH_LOCK(&job->carrier->lock);
+	job->batches[piece - job->pieces] = batch;
+	if (job->cancelled)
+		mc_batch_cancel(batch);
+	return MC_OK;
+}
+
+static enum mc_status piece_wait(struct job *job, struct piece *piece)
+{
+	enum mc_status status = mc_batch_wait(piece->batch, -1);
+
+	pthread_mutex_lock(&job->carrier->lock);
+	job->batches[piece - job->pieces] = NULL;
+	pthread_mutex_unlock(&job->carrier->lock);
+	if (mc_batch_free(piece->batch))
+		log_error("a batch that has ended is busy");
+	piece->batch = NULL;
+	return status;
+}
+
+static bool piece_right(const struct job *job, uint64_t index)
+{
+	const uint8_t *bytes = (const uint8_t *)job->target.memory + index * NOTE_PIECE_SIZE;
+
+	return crc32c(0, bytes, piece_length(job, index)) == load_u32(job->sums + index * 4);
+}
+
+/* Begin the next one that is left.  False: none is. */
+static bool begin_next(struct job *job, struct piece *piece, enum mc_status *status)
+{
+	uint64_t index;
+
+	pthread_mutex_lock(&job->carrier->lock);
+	bool left = span_take(&job->todo, &index);
+	pthread_mutex_unlock(&job->carrier->lock);
+	if (left)
+		*status = piece_begin(job, piece, index, false);
+	return left && !*status;
+}
+
+/* One piece is there, or failed. */
+static enum mc_status piece_end(struct job *job, struct piece *piece)
+{
+	struct transport_pull *pull = job->fetch->pull;
+	uint64_t index = piece->index;
+	bool again = piece->again;
+	enum mc_status status = piece_wait(job, piece);
+
+	if (status)
+		return status;
+	if (!piece_right(job, index)) {
+		atomic_fetch_add(&job->carrier->puller->checksum_errors, 1);
+		log_warn("bytes came damaged id=%lu piece=%lu again=%d", pull->id, index, again);
+		return again ? MC_IO : piece_begin(job, piece, index, true);
+	}
+	if (pull->sink->arrived)
+		pull->sink->arrived(pull, index * NOTE_PIECE_SIZE, piece_length(job, index));
+	return MC_OK;
+}
+
+static enum mc_status carry_pieces(struct job *job)
+{
+	enum mc_status status = MC_OK;
+	unsigned turn = 0;
+
+	for (unsigned i = 0; i < AHEAD && begin_next(job, &job->pieces[i], &status); i++)
+		;
+	while (!status && job->pieces[turn].batch) {
+		struct piece *piece = &job->pieces[turn];
+		status = piece_end(job, piece);
+		if (!status && !piece->batch)
+			begin_next(job, piece, &status);
+		turn = (turn + 1) % AHEAD;
+	}
+	for (unsigned i = 0; i < AHEAD; i++) {
+		if (!job->pieces[i].batch)
+			continue;
+		mc_batch_cancel(job->pieces[i].batch);
+		(void)!piece_wait(job, &job->pieces[i]);
+	}
+	return status;
+}
+
+/* --- a job -------------------------------------------------------------------------- */
+
+static enum mc_status carry_object(struct job *job)
+{
+	struct carrier *carrier = job->carrier;
+	bool kept;
+	enum mc_status status = open_object(carrier, job, &kept);
+
+	if (status)
+		return status;
+	status = mc_engine_register(carrier->engine, job->target.memory, job->fetch->attr.size, "*",
+				    MC_REGION_LOCAL);
+	if (!status) {
+		status = carry_pieces(job);
+		if (mc_engine_unregister(carrier->engine, job->target.memory))
+			log_error("memory that was read into is busy");
+	}
+	if (!kept && mc_segment_close(carrier->engine, job->segment))
+		log_error("the segment of an object is busy");
+	return status;
+}
+
+static enum mc_status carry(struct job *job)
+{
+	struct fetch *fetch = job->fetch;
+	enum mc_status status =
+		note_read(fetch->note, fetch->note_size, fetch->attr.size, &job->sums, &job->desc);
+
+	if (status)
+		return status;
+	job->target.fd = -1;
+	status = fetch->pull->sink->begin(fetch->pull, &fetch->attr, &job->target);
+	if (!status && job->desc) {
+		job->address = job->desc->buffers[0].addr;
+		status = carry_object(job);
+	}
+	segment_desc_unref(job->desc);
+	/* What the owner showed is there no more: another may have it. */
+	return status == MC_ACCESS ? MC_UNREACHABLE : status;
+}
+
+static struct job *next_locked(struct carrier *carrier, unsigned index)
+{
+	struct job *job = carrier->first;
+
+	carrier->first = job->next;
+	if (!carrier->first)
+		carrier->last = &carrier->first;
+	carrier->active[index] = job;
+	return job;
+}
+
+static void *work(void *context)
+{
+	struct carrier *carrier = context;
+	unsigned index = atomic_fetch_add(&carrier->numbered, 1);
+
+	pthread_setname_np(pthread_self(), "mc-carrier");
+	pthread_mutex_lock(&carrier->lock);
+	while (!carrier->stopping || carrier->first) {
+		if (!carrier->first) {
+			pthread_cond_wait(&carrier->wake, &carrier->lock);
+			continue;
+		}
+		struct job *job = next_locked(carrier, index);
+		bool cancelled = job->cancelled || carrier->stopping;
+		pthread_mutex_unlock(&carrier->lock);
+		enum mc_status status = cancelled ? MC_CANCELLED : carry(job);
+		pthread_mutex_lock(&carrier->lock);
+		carrier->active[index] = NULL;
+		pthread_mutex_unlock(&carrier->lock);
+		/* Nobody finds the job by its fetch after this. */
+		puller_finish(carrier->puller, job->fetch, status);
+		free(job);
+		pthread_mutex_lock(&carrier->lock);
+	}
+	pthread_mutex_unlock(&carrier->lock);
+	return NULL;
+}
+
+void carrier_take(void *context, struct fetch *fetch)
+{
+	struct carrier *carrier = context;
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job) {
+		puller_finish(carrier->puller, fetch, MC_NO_MEMORY);
+		return;
+	}
+	job->carrier = carrier;
+	job->fetch = fetch;
+	span_init(&job->todo, 0, note_pieces(fetch->attr.size));
+	pthread_mutex_lock(&carrier->lock);
+	bool stopping = carrier->stopping;
+	if (!stopping) {
+		fetch->own = job;
+		*carrier->last = job;
+		carrier->last = &job->next;
+		pthread_cond_signal(&carrier->wake);
+	}
+	pthread_mutex_unlock(&carrier->lock);
+	if (!stopping)
+		return;
+	puller_finish(carrier->puller, fetch, MC_CANCELLED);
+	free(job);
+}
+
+static void cancel_locked(struct job *job)
+{
+	job->cancelled = true;
+	for (unsigned i = 0; i < AHEAD; i++) {
+		if (job->batches[i])
+			mc_batch_cancel(job->batches[i]);
+	}
+}
+
+void carrier_give_up(void *context, struct fetch *fetch)
+{
+	struct carrier *carrier = context;
+
+	WITH_LOCK(&carrier->lock);
+	if (fetch->own)
+		cancel_locked(fetch->own);
+}
+
+void carrier_want(struct carrier *carrier, struct transport_pull *pull, uint64_t offset,
+		  uint64_t length)
+{
+	/* The puller's lock keeps the fetch, and with it the job. */
+	WITH_LOCK(&carrier->puller->lock);
+	struct fetch *fetch = pull->state;
+
+	if (!fetch || length == 0 || offset + length < offset)
+		return;
+	WITH_LOCK(&carrier->lock);
+	struct job *job = fetch->own;
+	if (job)
+		span_want(&job->todo, offset / NOTE_PIECE_SIZE,
+			  (offset + length - 1) / NOTE_PIECE_SIZE + 1);
+}
+
+enum mc_status carrier_start(struct carrier *carrier, struct mc_engine *engine,
+			     struct puller *puller)
+{
+	*carrier = (struct carrier){.engine = engine, .puller = puller, .last = &carrier->first};
+	pthread_mutex_init(&carrier->lock, NULL);
+	pthread_cond_init(&carrier->wake, NULL);
+	while (carrier->thread_count < CARRIER_THREADS &&
+	       pthread_create(&carrier->threads[carrier->thread_count], NULL, work, carrier) == 0)
+		carrier->thread_count++;
+	return carrier->thread_count > 0 ? MC_OK : MC_NO_MEMORY;
+}
+
+void carrier_stop(struct carrier *carrier)
+{
+	pthread_mutex_lock(&carrier->lock);
+	carrier->stopping = true;
+	for (unsigned i = 0; i < CARRIER_THREADS; i++) {
+		if (carrier->active[i])
+			cancel_locked(carrier->active[i]);
+	}
+	pthread_cond_broadcast(&carrier->wake);
+	pthread_mutex_unlock(&carrier->lock);
+	for (unsigned i = 0; i < carrier->thread_count; i++)
+		pthread_join(carrier->threads[i], NULL);
+}
+
+void carrier_fini(struct carrier *carrier)
+{
+	while (carrier->hosts) {
+		struct host *host = carrier->hosts;
+		carrier->hosts = host->next;
+		free(host);
+	}
+	pthread_cond_destroy(&carrier->wake);
+	pthread_mutex_destroy(&carrier->lock);
+}

@@ -1,0 +1,277 @@
+/*
+ * engine/transport/onesided/onesided.c -- objects by one-sided reads of the engine
+ *
+ * The owner is asked over TCP and says where the object lies, how long it is and
+ * what its sums are; the puller reads it by the engine, without the owner's
+ * processor where the hardware can, and then lets it go.  Any fabric can carry it:
+ * a row names one.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+#include "engine/base/net.h"
+#include "engine/engine.h"
+#include "engine/transport/onesided/carrier.h"
+#include "engine/transport/onesided/exhibit.h"
+#include "engine/transport/owner.h"
+#include "engine/transport/puller.h"
+
+#define LINKS_MAX 2u
+
+struct onesided {
+	struct transport transport;
+	struct mc_engine *engine;
+	struct owner owner;
+	struct puller puller;
+	struct carrier carrier;
+	char endpoint[MC_ENDPOINT_SIZE];
+};
+
+static const struct kind {
+	const struct transport_ops *ops;
+	const char *fabric;
+	unsigned score;
+} kinds[] = {
+	{&transport_rdma_ops, "rdma", 50},
+	{&transport_engine_ops, "tcp", 5},
+};
+
+static const struct kind *kind_of(const struct transport_ops *ops)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (kinds[i].ops == ops)
+			return &kinds[i];
+	}
+	MUST(!"a transport of the one-sided ones");
+	return NULL;
+}
+
+static struct onesided *onesided_of(struct transport *transport)
+{
+	MUST(kind_of(transport->ops));
+	return container_of(transport, struct onesided, transport);
+}
+
+/* What follows "NAME:"; NULL: another kind of endpoint. */
+static const char *address_text(const struct transport_ops *ops, const char *endpoint)
+{
+	size_t size = strlen(ops->name);
+
+	return strncmp(endpoint, ops->name, size) == 0 && endpoint[size] == ':'
+		       ? endpoint + size + 1
+		       : NULL;
+}
+
+static enum mc_status dial(const char *endpoint, int *fd)
+{
+	const char *colon = strchr(endpoint, ':');
+	struct net_address address;
+	enum mc_status status = colon ? net_parse(colon + 1, &address) : MC_INVALID;
+
+	return status ? status : net_connect_start(&address, fd);
+}
+
+/* Numeric, so that no peer ever waits for a resolver. */
+static enum mc_status announce(struct onesided *onesided, const struct transport_config *config,
+			       int listen_fd)
+{
+	struct net_address address;
+	char host[NET_HOST_SIZE], text[NET_TEXT_SIZE];
+	enum mc_status status = net_bound(listen_fd, &address);
+
+	if (status)
+		return status;
+	uint16_t port = net_port(&address);
+	net_announce_host(config->announce_host ? config->announce_host : config->listen_host,
+			  host);
+	status = net_resolve_host(host, port, &address);
+	if (status)
+		return status;
+	net_format(&address, text);
+	snprintf(onesided->endpoint, MC_ENDPOINT_SIZE, "%s:%s", onesided->transport.ops->name,
+		 text);
+	return MC_OK;
+}
+
+/* Nobody looks its segments up: what peers must know goes with each answer. */
+static enum mc_status open_engine(struct onesided *onesided, const struct transport_config *config)
+{
+	const struct kind *kind = kind_of(onesided->transport.ops);
+	const struct fabric_ops *fabrics[] = {fabric_find(kind->fabric), NULL};
+	char name[NET_NAME_SIZE], url[NET_NAME_SIZE + 16];
+	struct mc_engine_config engine = {
+		.metadata = url,
+		.name = name,
+		.listen = config->listen_host,
+		.announce = config->announce_host,
+		.port_first = config->port_first,
+		.port_last = config->port_last,
+	};
+
+	if (!fabrics[0])
+		return MC_NOT_SUPPORTED;
+	net_random_name(name);
+	snprintf(url, sizeof(url), "memory://%s", name);
+	return engine_open(&engine, fabrics, &onesided->engine);
+}
+
+static enum mc_status start(struct onesided *onesided, int listen_fd)
+{
+	struct owner_config owner = {
+		.name = "mc-show-owner",
+		.listen_fd = listen_fd,
+		.source = onesided->owner.config.source,
+		.flag = MC_PULL_REMOTE,
+		.lends = true,
+		.respond = exhibit_respond,
+		.send = exhibit_send,
+		.drop = exhibit_drop,
+		.context = onesided->engine,
+	};
+	struct puller_config puller = {
+		.name = "mc-show-puller",
+		.dial = dial,
+		.links_max = LINKS_MAX,
+		.described = carrier_take,
+		.give_up = carrier_give_up,
+		.context = &onesided->carrier,
+	};
+	enum mc_status status = puller_start(&onesided->puller, &puller);
+
+	if (status)
+		return status;
+	status = carrier_start(&onesided->carrier, onesided->engine, &onesided->puller);
+	if (status)
+		goto err_puller;
+	status = owner_start(&onesided->owner, &owner);
+	if (!status)
+		return MC_OK;
+	carrier_stop(&onesided->carrier);
+err_puller:
+	puller_stop(&onesided->puller);
+	carrier_fini(&onesided->carrier);
+	return status;
+}
+
+static enum mc_status onesided_open(const struct transport_ops *ops,
+				    const struct transport_config *config,
+				    struct transport **transport)
+{
+	CLEANUP_FD int listen_fd = -1;
+	CLEANUP_FREE struct onesided *onesided = calloc(1, sizeof(*onesided));
+
+	if (!onesided)
+		return MC_NO_MEMORY;
+	onesided->transport.ops = ops;
+	onesided->owner.config.source = config->source;
+	enum mc_status status = open_engine(onesided, config);
+	if (status)
+		return status;
+	status = net_listen_range(config->listen_host, config->port_first, config->port_last,
+				  &listen_fd);
+	if (!status)
+		status = announce(onesided, config, listen_fd);
+	if (!status)
+		status = start(onesided, listen_fd);
+	if (status) {
+		mc_engine_close(onesided->engine);
+		return status;
+	}
+	STEAL_FD(listen_fd);
+	*transport = &STEAL(onesided)->transport;
+	return MC_OK;
+}
+
+static enum mc_status rdma_open(const struct transport_config *config, struct transport **transport)
+{
+	return onesided_open(&transport_rdma_ops, config, transport);
+}
+
+static enum mc_status engine_tcp_open(const struct transport_config *config,
+				      struct transport **transport)
+{
+	return onesided_open(&transport_engine_ops, config, transport);
+}
+
+static void onesided_close(struct transport *transport)
+{
+	if (!transport)
+		return;
+	struct onesided *onesided = onesided_of(transport);
+	carrier_stop(&onesided->carrier);
+	puller_stop(&onesided->puller);
+	carrier_fini(&onesided->carrier);
+	owner_stop(&onesided->owner);
+	mc_engine_close(onesided->engine);
+	free(onesided);
+}
+
+static void onesided_endpoint(struct transport *transport, char text[MC_ENDPOINT_SIZE])
+{
+	snprintf(text, MC_ENDPOINT_SIZE, "%s", onesided_of(transport)->endpoint);
+}
+
+static unsigned onesided_score(struct transport *transport, const char *endpoint)
+{
+	const char *text = address_text(transport->ops, endpoint);
+	struct net_address address;
+
+	return text && net_parse(text, &address) == MC_OK && net_port(&address)
+		       ? kind_of(transport->ops)->score
+		       : 0;
+}
+
+static void onesided_pull(struct transport *transport, const char *endpoint,
+			  struct transport_pull *pull)
+{
+	puller_pull(&onesided_of(transport)->puller, endpoint, pull);
+}
+
+static void onesided_want(struct transport *transport, struct transport_pull *pull, uint64_t offset,
+			  uint64_t length)
+{
+	carrier_want(&onesided_of(transport)->carrier, pull, offset, length);
+}
+
+static void onesided_cancel(struct transport *transport, struct transport_pull *pull)
+{
+	puller_cancel(&onesided_of(transport)->puller, pull);
+}
+
+static void onesided_counters(struct transport *transport, struct transport_counters *counters)
+{
+	struct onesided *onesided = onesided_of(transport);
+
+	owner_counters(&onesided->owner, counters);
+	puller_counters(&onesided->puller, counters);
+}
+
+const struct transport_ops transport_rdma_ops = {
+	.name = "rdma",
+	.open = rdma_open,
+	.close = onesided_close,
+	.endpoint = onesided_endpoint,
+	.score = onesided_score,
+	.pull = onesided_pull,
+	.want = onesided_want,
+	.cancel = onesided_cancel,
+	.counters = onesided_counters,
+};
+
+const struct transport_ops transport_engine_ops = {
+	.name = "engine-tcp",
+	.by_name = true,
+	.open = engine_tcp_open,
+	.close = onesided_close,
+	.endpoint = onesided_endpoint,
+	.score = onesided_score,
+	.pull = onesided_pull,
+	.want = onesided_want,
+	.cancel = onesided_cancel,
+	.counters = onesided_counters,
+};

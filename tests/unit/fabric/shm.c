@@ -1,0 +1,621 @@
+/*
+ * What is particular to the fabric between processes of a host: who borrows, who breaks
+ * the rules, who dies, and that memory is its owner's again once it is unregistered.
+ * The fabric behaves as all do: tests/conformance/fabric.c.
+ */
+#include <check.h>
+#include <dirent.h>
+#include <mooncake/engine.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/log.h"
+#include "engine/fabric/shm/ledger.h"
+#include "engine/fabric/shm/message.h"
+#include "engine/fabric/shm/shm.h"
+#include "engine/fabric/shm/socket.h"
+#include "engine/metadata/segment_desc.h"
+
+#define SIZE (1u << 20)
+#define BOTH (FABRIC_REMOTE_READ | FABRIC_REMOTE_WRITE)
+
+static const struct fabric_ops *const ops = &fabric_shm_ops;
+
+/* --- a lender and the one slice that is enough here ------------------------------------- */
+
+struct lender {
+	struct fabric *fabric;
+	struct segment_desc *desc;
+	uint8_t *memory;
+	bool allocated;
+	const void *key;
+};
+
+/* Memory that can be mapped, or that the kernel has to copy. */
+static uint8_t *memory_new(bool allocated, size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (allocated) {
+		munmap(memory, size);
+		ck_assert_int_eq(mc_memory_alloc(size, &memory), MC_OK);
+	}
+	return memory;
+}
+
+static void memory_end(bool allocated, void *memory, size_t size)
+{
+	if (allocated)
+		mc_memory_free(memory);
+	else
+		munmap(memory, size);
+}
+
+static const void *lend_memory(struct lender *lender, uint8_t *memory, uint64_t length)
+{
+	struct fabric_region region = {memory, length, "*", BOTH};
+	struct segment_buffer *buffer;
+	const void *key;
+
+	ck_assert_int_eq(segment_desc_add_buffer(lender->desc, "*", &buffer), MC_OK);
+	buffer->addr = (uint64_t)(uintptr_t)memory;
+	buffer->length = length;
+	ck_assert_int_eq(ops->register_region(lender->fabric, &region, buffer, &key), MC_OK);
+	return key;
+}
+
+static void lender_open(struct lender *lender, bool allocated)
+{
+	*lender = (struct lender){.allocated = allocated};
+	ck_assert_int_eq(ops->open(&(struct fabric_config){.name = "lender"}, &lender->fabric),
+			 MC_OK);
+	ck_assert_int_eq(segment_desc_new(SEGMENT_TCP, "lender", &lender->desc), MC_OK);
+	ck_assert_int_eq(ops->describe(lender->fabric, lender->desc), MC_OK);
+	lender->memory = memory_new(allocated, SIZE);
+	lender->key = lend_memory(lender, lender->memory, SIZE);
+}
+
+static void lender_close(struct lender *lender)
+{
+	if (lender->key)
+		ops->unregister_region(lender->fabric, lender->key);
+	ops->close(lender->fabric);
+	segment_desc_unref(lender->desc);
+	memory_end(lender->allocated, lender->memory, SIZE);
+}
+
+struct waited {
+	struct fabric_slice slice;
+	atomic_int ended;
+	enum mc_status status;
+};
+
+static void ended(struct fabric_slice *slice, enum mc_status status)
+{
+	struct waited *waited = container_of(slice, struct waited, slice);
+
+	waited->status = status;
+	atomic_store(&waited->ended, 1);
+}
+
+static enum mc_status move(struct fabric_peer *peer, enum fabric_opcode opcode, void *local,
+			   const struct segment_buffer *buffer, uint32_t length)
+{
+	struct fabric *fabric = peer->fabric;
+	struct waited waited = {.slice = {.opcode = opcode,
+					  .local = local,
+					  .length = length,
+					  .remote = buffer->addr,
+					  .buffer = buffer,
+					  .done = ended}};
+	struct fabric_slice *slice = &waited.slice;
+	uint32_t taken;
+
+	ck_assert_int_eq(ops->submit(peer, &slice, 1, &taken), MC_OK);
+	ck_assert_uint_eq(taken, 1);
+	while (!atomic_load(&waited.ended))
+		ops->progress(fabric, 10000000);
+	return waited.status;
+}
+
+struct borrower {
+	struct fabric *fabric;
+	struct fabric_peer *peer;
+};
+
+static void borrower_open(struct borrower *borrower, const struct lender *lender)
+{
+	ck_assert_int_eq(ops->open(&(struct fabric_config){.name = "borrower"}, &borrower->fabric),
+			 MC_OK);
+	ck_assert_int_eq(ops->connect(borrower->fabric, lender->desc, &borrower->peer), MC_OK);
+}
+
+static void borrower_close(struct borrower *borrower)
+{
+	ops->disconnect(borrower->peer);
+	ops->close(borrower->fabric);
+}
+
+static uint64_t connections(struct fabric *fabric)
+{
+	struct fabric_counters counters;
+
+	ops->counters(fabric, &counters);
+	return counters.connections;
+}
+
+static void wait_for_connections(struct fabric *fabric, uint64_t count)
+{
+	for (int i = 0; connections(fabric) != count; i++) {
+		ck_assert_msg(i < 20000, "%lu connections", (unsigned long)connections(fabric));
+		usleep(1000);
+	}
+}
+
+/* --- a borrower by hand --------------------------------------------------------------------- */
+
+static int dial(const struct lender *lender)
+{
+	const char *name = strrchr(lender->desc->endpoints[0], '/');
+	int fd = shm_socket_connect(name + 1);
+
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+static enum mc_status hear(int socket, struct shm_message *message, int *fd)
+{
+	struct pollfd readable = {.fd = socket, .events = POLLIN};
+
+	*fd = -1;
+	ck_assert_int_eq(poll(&readable, 1, 20000), 1);
+	return shm_message_receive(socket, message, fd);
+}
+
+static struct ledger *greet(int socket)
+{
+	struct shm_message message = {.kind = SHM_HELLO};
+	struct ledger *ledger;
+	int fd;
+
+	ck_assert_int_eq(shm_message_send(socket, &message, -1), MC_OK);
+	ck_assert_int_eq(hear(socket, &message, &fd), MC_OK);
+	ck_assert_int_eq(message.kind, SHM_WELCOME);
+	ck_assert_int_eq(ledger_map(fd, &ledger), MC_OK);
+	close(fd);
+	return ledger;
+}
+
+/* The slot of the lender's first region. */
+static uint32_t borrow(int socket, const struct lender *lender)
+{
+	const struct segment_buffer *buffer = &lender->desc->buffers[0];
+	struct shm_message message = {
+		.kind = SHM_BORROW, .key = buffer->key, .address = buffer->addr, .length = 1};
+	int fd;
+
+	ck_assert_int_eq(shm_message_send(socket, &message, -1), MC_OK);
+	ck_assert_int_eq(hear(socket, &message, &fd), MC_OK);
+	ck_assert_int_eq(message.kind, SHM_LEND);
+	ck_assert_int_eq(message.status, MC_OK);
+	ck_assert_int_eq(message.mapped, lender->allocated);
+	if (fd >= 0)
+		close(fd);
+	return message.slot;
+}
+
+struct unregistering {
+	struct lender *lender;
+	atomic_int over;
+};
+
+static void *unregister(void *argument)
+{
+	struct unregistering *it = argument;
+
+	ops->unregister_region(it->lender->fabric, it->lender->key);
+	it->lender->key = NULL;
+	atomic_store(&it->over, 1);
+	return NULL;
+}
+
+/* It has been withdrawn by now. */
+static void wait_until_withdrawn(struct ledger *ledger, uint32_t slot)
+{
+	for (int i = 0; !atomic_load(&ledger->slots[slot].withdrawn); i++) {
+		ck_assert_int_lt(i, 20000);
+		usleep(1000);
+	}
+}
+
+START_TEST(unregistering_waits_for_who_copies)
+{
+	struct lender lender;
+	struct unregistering it = {.lender = &lender};
+	struct shm_message message;
+	pthread_t thread;
+	int fd;
+
+	lender_open(&lender, _i);
+	int socket = dial(&lender);
+	struct ledger *ledger = greet(socket);
+	uint32_t slot = borrow(socket, &lender);
+	ck_assert(ledger_enter(ledger, slot));
+	ck_assert_int_eq(pthread_create(&thread, NULL, unregister, &it), 0);
+	wait_until_withdrawn(ledger, slot);
+	usleep(50000);
+	ck_assert_int_eq(atomic_load(&it.over), 0);
+	ledger_leave(ledger, slot);
+	pthread_join(thread, NULL);
+	ck_assert(!ledger_enter(ledger, slot));
+	/* And asks for it back. */
+	ck_assert_int_eq(hear(socket, &message, &fd), MC_OK);
+	ck_assert_int_eq(message.kind, SHM_RECALL);
+	close(socket);
+	ledger_free(ledger);
+	lender_close(&lender);
+}
+END_TEST
+
+/* In a process of its own: enter, say so, and stay. */
+static pid_t stay_inside(const struct lender *lender, int *socket)
+{
+	int pipes[2];
+	char byte;
+
+	*socket = dial(lender);
+	ck_assert_int_eq(pipe(pipes), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		/* Of the child: a connection says whose it is when it is made. */
+		close(*socket);
+		*socket = dial(lender);
+		struct ledger *ledger = greet(*socket);
+		uint32_t slot = borrow(*socket, lender);
+		if (!ledger_enter(ledger, slot) || write(pipes[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	ck_assert_int_eq(read(pipes[0], &byte, 1), 1);
+	close(pipes[0]);
+	close(pipes[1]);
+	return child;
+}
+
+START_TEST(unregistering_does_not_wait_for_the_dead)
+{
+	struct lender lender;
+	struct unregistering it = {.lender = &lender};
+	pthread_t thread;
+	int socket;
+
+	lender_open(&lender, _i);
+	pid_t child = stay_inside(&lender, &socket);
+	ck_assert_int_eq(pthread_create(&thread, NULL, unregister, &it), 0);
+	usleep(50000);
+	ck_assert_int_eq(atomic_load(&it.over), 0);
+	kill(child, SIGKILL);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	pthread_join(thread, NULL);
+	close(socket);
+	wait_for_connections(lender.fabric, 0);
+	lender_close(&lender);
+}
+END_TEST
+
+/* --- who breaks the rules ----------------------------------------------------------------------
+ */
+
+enum offence { GARBAGE, SHORT, TWO_HELLOS, NO_HELLO, DESCRIPTOR, NOT_ITS_KIND, OFFENCES };
+
+static void offend(int socket, enum offence offence)
+{
+	struct shm_message message = {.kind = SHM_HELLO};
+	uint8_t bytes[4096];
+
+	memset(bytes, 0xa5, sizeof(bytes));
+	switch (offence) {
+	case GARBAGE:
+		ck_assert_int_eq(send(socket, bytes, sizeof(bytes), 0), sizeof(bytes));
+		break;
+	case SHORT:
+		ck_assert_int_eq(send(socket, bytes, 1, 0), 1);
+		break;
+	case TWO_HELLOS:
+		ledger_free(greet(socket));
+		ck_assert_int_eq(shm_message_send(socket, &message, -1), MC_OK);
+		break;
+	case NO_HELLO:
+		message.kind = SHM_BORROW;
+		ck_assert_int_eq(shm_message_send(socket, &message, -1), MC_OK);
+		break;
+	case DESCRIPTOR:
+		ck_assert_int_eq(shm_message_send(socket, &message, socket), MC_OK);
+		break;
+	case NOT_ITS_KIND:
+		ledger_free(greet(socket));
+		message = (struct shm_message){.kind = SHM_LEND, .length = 1};
+		ck_assert_int_eq(shm_message_send(socket, &message, -1), MC_OK);
+		break;
+	case OFFENCES:
+		break;
+	}
+}
+
+START_TEST(who_breaks_the_rules_is_dropped_and_others_go_on)
+{
+	struct lender lender;
+	struct borrower borrower;
+	struct shm_message message;
+	char local[64] = "";
+	int fd;
+
+	lender_open(&lender, true);
+	borrower_open(&borrower, &lender);
+	ck_assert_int_eq(
+		move(borrower.peer, FABRIC_READ, local, &lender.desc->buffers[0], sizeof(local)),
+		MC_OK);
+	int socket = dial(&lender);
+	offend(socket, (enum offence)_i);
+	enum mc_status status;
+	while (!(status = hear(socket, &message, &fd))) {
+		if (fd >= 0)
+			close(fd);
+	}
+	ck_assert_int_eq(status, MC_UNREACHABLE);
+	close(socket);
+	wait_for_connections(lender.fabric, 1);
+	ck_assert_int_eq(
+		move(borrower.peer, FABRIC_WRITE, local, &lender.desc->buffers[0], sizeof(local)),
+		MC_OK);
+	borrower_close(&borrower);
+	lender_close(&lender);
+}
+END_TEST
+
+START_TEST(who_is_dropped_in_the_middle_of_a_copy_is_waited_for)
+{
+	struct lender lender;
+	struct unregistering it = {.lender = &lender};
+	pthread_t thread;
+
+	lender_open(&lender, true);
+	int socket = dial(&lender);
+	struct ledger *ledger = greet(socket);
+	uint32_t slot = borrow(socket, &lender);
+	ck_assert(ledger_enter(ledger, slot));
+	offend(socket, GARBAGE);
+	wait_until_withdrawn(ledger, slot);
+	ck_assert_int_eq(pthread_create(&thread, NULL, unregister, &it), 0);
+	usleep(100000);
+	ck_assert_int_eq(atomic_load(&it.over), 0);
+	ledger_leave(ledger, slot);
+	pthread_join(thread, NULL);
+	wait_for_connections(lender.fabric, 0);
+	close(socket);
+	ledger_free(ledger);
+	lender_close(&lender);
+}
+END_TEST
+
+/* --- a lender that breaks them -------------------------------------------------------------------
+ */
+
+/* Answers once, with a ledger that can be cut off. */
+static void *lend_wrongly(void *argument)
+{
+	int listener = *(int *)argument, fd;
+	struct shm_message message;
+	struct pollfd readable = {.fd = listener, .events = POLLIN};
+
+	ck_assert_int_eq(poll(&readable, 1, 20000), 1);
+	int socket = accept(listener, NULL, NULL);
+	ck_assert_int_eq(hear(socket, &message, &fd), MC_OK);
+	int loose = memfd_create("loose", MFD_CLOEXEC);
+	ck_assert_int_eq(ftruncate(loose, sizeof(struct ledger)), 0);
+	message = (struct shm_message){.kind = SHM_WELCOME};
+	ck_assert_int_eq(shm_message_send(socket, &message, loose), MC_OK);
+	close(loose);
+	/* Until it hangs up. */
+	ck_assert_int_eq(hear(socket, &message, &fd), MC_UNREACHABLE);
+	close(socket);
+	return NULL;
+}
+
+START_TEST(a_lender_that_could_kill_us_is_left)
+{
+	struct lender lender;
+	struct borrower borrower;
+	struct segment_desc *desc;
+	struct fabric_peer *peer;
+	char name[NET_NAME_SIZE], endpoint[256], local[8];
+	pthread_t thread;
+	int listener;
+
+	lender_open(&lender, true);
+	borrower_open(&borrower, &lender);
+	ck_assert_int_eq(shm_socket_listen(name, &listener), MC_OK);
+	const char *real = lender.desc->endpoints[0];
+	snprintf(endpoint, sizeof(endpoint), "%.*s%s", (int)(strrchr(real, '/') + 1 - real), real,
+		 name);
+	ck_assert_int_eq(segment_desc_new(SEGMENT_TCP, "wrong", &desc), MC_OK);
+	ck_assert_int_eq(segment_desc_add_endpoint(desc, endpoint), MC_OK);
+	ck_assert_int_eq(pthread_create(&thread, NULL, lend_wrongly, &listener), 0);
+	ck_assert_int_eq(ops->connect(borrower.fabric, desc, &peer), MC_OK);
+	ck_assert_int_eq(move(peer, FABRIC_READ, local, &lender.desc->buffers[0], 8),
+			 MC_UNREACHABLE);
+	pthread_join(thread, NULL);
+	close(listener);
+	ops->disconnect(peer);
+	segment_desc_unref(desc);
+	borrower_close(&borrower);
+	lender_close(&lender);
+}
+END_TEST
+
+START_TEST(a_segment_of_another_host_is_not_connected_to)
+{
+	struct lender lender;
+	struct segment_desc *desc;
+	struct fabric_peer *peer;
+	char endpoint[256];
+
+	lender_open(&lender, true);
+	ck_assert_int_eq(segment_desc_new(SEGMENT_TCP, "far", &desc), MC_OK);
+	snprintf(endpoint, sizeof(endpoint), "%s", lender.desc->endpoints[0]);
+	endpoint[4] = endpoint[4] == '0' ? '1' : '0';
+	ck_assert_int_eq(segment_desc_add_endpoint(desc, endpoint), MC_OK);
+	ck_assert_int_eq(ops->connect(lender.fabric, desc, &peer), MC_NOT_SUPPORTED);
+	segment_desc_unref(desc);
+	lender_close(&lender);
+}
+END_TEST
+
+/* --- under load --------------------------------------------------------------------------------
+ */
+
+struct writer {
+	struct borrower *borrower;
+	struct segment_buffer buffer; /* a copy, of its part: the descriptor grows */
+	enum mc_status status;
+};
+
+/* Write until it is refused. */
+static void *write_on(void *argument)
+{
+	struct writer *writer = argument;
+	uint8_t *local = malloc(writer->buffer.length);
+
+	memset(local, 0x11, writer->buffer.length);
+	while (!writer->status)
+		writer->status = move(writer->borrower->peer, FABRIC_WRITE, local, &writer->buffer,
+				      (uint32_t)writer->buffer.length);
+	free(local);
+	return NULL;
+}
+
+START_TEST(nobody_writes_to_memory_that_was_unregistered)
+{
+	enum { THREADS = 4, ROUNDS = 20, PART = SIZE / THREADS };
+	struct lender lender;
+	struct borrower borrower;
+	struct writer writers[THREADS];
+	pthread_t threads[THREADS];
+	uint8_t *own = malloc(SIZE);
+
+	lender_open(&lender, _i);
+	borrower_open(&borrower, &lender);
+	memset(own, 0x22, SIZE);
+	for (int round = 1; round <= ROUNDS; round++) {
+		uint8_t *memory = memory_new(_i, SIZE);
+		const void *key = lend_memory(&lender, memory, SIZE);
+		for (int i = 0; i < THREADS; i++) {
+			writers[i] = (struct writer){&borrower, lender.desc->buffers[round], MC_OK};
+			writers[i].buffer.addr += (uint64_t)i * PART;
+			writers[i].buffer.length = PART;
+			ck_assert_int_eq(pthread_create(&threads[i], NULL, write_on, &writers[i]),
+					 0);
+		}
+		while (((volatile uint8_t *)memory)[SIZE - 1] != 0x11)
+			usleep(100);
+		ops->unregister_region(lender.fabric, key);
+		memset(memory, 0x22, SIZE);
+		for (int i = 0; i < THREADS; i++) {
+			pthread_join(threads[i], NULL);
+			ck_assert_int_eq(writers[i].status, MC_ACCESS);
+		}
+		ck_assert_int_eq(memcmp(memory, own, SIZE), 0);
+		memory_end(_i, memory, SIZE);
+	}
+	free(own);
+	borrower_close(&borrower);
+	lender_close(&lender);
+}
+END_TEST
+
+static size_t count_maps(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	size_t count = 0;
+
+	while (fgets(line, sizeof(line), maps))
+		count += strstr(line, "mooncake-memory") != NULL;
+	(void)fclose(maps);
+	return count;
+}
+
+START_TEST(more_regions_than_loans_are_all_reached_and_all_let_go)
+{
+	enum { COUNT = LEDGER_SLOTS + 200 };
+	struct lender lender;
+	struct borrower borrower;
+	static const void *keys[COUNT];
+	void *memory;
+	char local[8];
+
+	lender_open(&lender, true);
+	borrower_open(&borrower, &lender);
+	ck_assert_int_eq(mc_memory_alloc(COUNT * 4096, &memory), MC_OK);
+	for (unsigned i = 0; i < COUNT; i++) {
+		((uint8_t *)memory)[i * 4096] = (uint8_t)i;
+		keys[i] = lend_memory(&lender, (uint8_t *)memory + i * 4096, 4096);
+	}
+	size_t before = count_maps();
+	for (unsigned i = 0; i < 2 * COUNT; i++) {
+		const struct segment_buffer *buffer = &lender.desc->buffers[1 + i % COUNT];
+		ck_assert_int_eq(move(borrower.peer, FABRIC_READ, local, buffer, 8), MC_OK);
+		ck_assert_uint_eq((uint8_t)local[0], (uint8_t)(i % COUNT));
+	}
+	ck_assert_uint_le(count_maps(), before + LEDGER_SLOTS);
+	for (unsigned i = 0; i < COUNT; i++)
+		ops->unregister_region(lender.fabric, keys[i]);
+	/* Without being asked for anything, the borrower unmaps what was recalled. */
+	for (int i = 0; count_maps() > before && i < 20000; i++)
+		usleep(1000);
+	ck_assert_uint_le(count_maps(), before);
+	mc_memory_free(memory);
+	borrower_close(&borrower);
+	lender_close(&lender);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("shm");
+	TCase *tcase = tcase_create("all");
+
+	tcase_set_timeout(tcase, 120);
+	tcase_add_loop_test(tcase, unregistering_waits_for_who_copies, 0, 2);
+	tcase_add_loop_test(tcase, unregistering_does_not_wait_for_the_dead, 0, 2);
+	tcase_add_loop_test(tcase, who_breaks_the_rules_is_dropped_and_others_go_on, 0, OFFENCES);
+	tcase_add_test(tcase, who_is_dropped_in_the_middle_of_a_copy_is_waited_for);
+	tcase_add_test(tcase, a_lender_that_could_kill_us_is_left);
+	tcase_add_test(tcase, a_segment_of_another_host_is_not_connected_to);
+	tcase_add_loop_test(tcase, nobody_writes_to_memory_that_was_unregistered, 0, 2);
+	tcase_add_test(tcase, more_regions_than_loans_are_all_reached_and_all_let_go);
+	suite_add_tcase(s, tcase);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(suite());
+
+	log_set_level("error");
+	srunner_run_all(runner, CK_NORMAL);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,391 @@
+/*
+ * Changes that are asked for twice because the first answer was lost, while
+ * others go on; by another connection, and by another master of the same journal.
+ */
+#include "tests/unit/master/raw.h"
+
+#include "master/ledger.h"
+#include "tests/support/etcd.h"
+
+enum { AGAIN_CONNECTED, AGAIN_STARTED, AGAIN_COUNT };
+
+static struct mc_master *master;
+static struct raw a;
+static struct raw b;
+static char directory[64];
+static char journal[96];
+static struct etcd_server server;
+
+/* Whether the master says welcome; one that does not lead hangs up. */
+static bool leads(void)
+{
+	struct frame frame = {.verb = MC_VERB_HELLO, .request_id = 1};
+	struct raw raw;
+
+	raw_connect(&raw, mc_master_socket(master));
+	size_t begin = frame_begin(&raw.out);
+	raw_hello_write(&raw, MC_ROLE_CLIENT, "asks", 9);
+	frame_finish(&raw.out, begin, &frame);
+	bool sent = send(raw.fd, raw.out.data, raw.out.size, MSG_NOSIGNAL) > 0;
+	bool welcome = sent && raw_receive(&raw) && raw.frame.status == MC_OK;
+	raw_close(&raw);
+	return welcome;
+}
+
+static void start(void)
+{
+	struct mc_master_config config = {.listen = "127.0.0.1:0",
+					  .socket = "auto",
+					  .journal = journal,
+					  .heartbeat_ms = 20,
+					  .ttl_ms = 60000,
+					  .etcd = {.lease_s = 2},
+					  .fresh = true};
+
+	if (!server.pid) {
+		master = raw_master(journal, 60000);
+		return;
+	}
+	log_set_level("error");
+	ck_assert_int_eq(mc_master_start(&config, &master), MC_OK);
+	for (int i = 0; !leads(); i++) {
+		ck_assert_msg(i < 3000, "it never leads");
+		usleep(10000);
+	}
+}
+
+static void nodes_connect(void)
+{
+	raw_node(&a, mc_master_socket(master), 1);
+	raw_node(&b, mc_master_socket(master), 2);
+}
+
+static void setup(void)
+{
+	strcpy(directory, "/tmp/mooncake-repeat-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(journal, sizeof(journal), "file:%s/j", directory);
+	start();
+	nodes_connect();
+}
+
+static void setup_etcd(void)
+{
+	log_open("/dev/null");
+	etcd_server_start(&server);
+	snprintf(journal, sizeof(journal), "etcd://%s", server.client);
+	start();
+	nodes_connect();
+}
+
+static void end(void)
+{
+	raw_close(&a);
+	raw_close(&b);
+	mc_master_stop(master);
+}
+
+static void teardown_etcd(void)
+{
+	end();
+	etcd_server_end(&server);
+}
+
+static void teardown(void)
+{
+	char command[96];
+
+	end();
+	snprintf(command, sizeof(command), "rm -rf %s", directory);
+	ck_assert_int_eq(system(command), 0);
+}
+
+/* The next request of `a` is the one that had this id, sent again over a new connection. */
+static void repeat(uint64_t request, int how)
+{
+	uint64_t a_next = a.next_id, b_next = b.next_id;
+
+	raw_close(&a);
+	if (how == AGAIN_STARTED) {
+		raw_close(&b);
+		mc_master_stop(master);
+		start();
+		raw_node(&b, mc_master_socket(master), 2);
+		b.next_id = b_next;
+	}
+	raw_node(&a, mc_master_socket(master), 1);
+	a.next_id = a_next;
+	a.request_id = request - 1;
+	a.age_s = 3;
+}
+
+/* Where an object is, also while no node shows it. */
+static void is_at(uint64_t id, const char *path)
+{
+	char text[256];
+
+	put_u64(&b.out, id);
+	enum mc_status status = raw_call(&b, MC_VERB_PATH);
+	ck_assert_int_eq(status, path ? MC_OK : MC_NOT_FOUND);
+	if (status == MC_OK) {
+		get_text(&b.in, text, sizeof(text));
+		ck_assert_str_eq(text, path);
+	}
+}
+
+START_TEST(a_put_again_does_not_bring_back_what_was_removed)
+{
+	struct mc_attr first = raw_attr(a.next_id++, 100, 10), again = first;
+
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &first), MC_OK);
+	uint64_t request = a.request_id;
+	ck_assert_int_eq(raw_remove(&b, MC_ROOT_ID, "x"), MC_OK);
+	repeat(request, _i);
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &again), MC_OK);
+	ck_assert_uint_eq(again.id, first.id);
+	ck_assert_uint_eq(again.nlink, 0);
+	is_at(first.id, NULL);
+}
+END_TEST
+
+START_TEST(a_put_again_does_not_replace_what_came_after)
+{
+	struct mc_attr first = raw_attr(a.next_id++, 100, 10), again = first;
+
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &first), MC_OK);
+	uint64_t request = a.request_id;
+	uint64_t next = raw_put(&b, MC_ROOT_ID, "x");
+	repeat(request, _i);
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &again), MC_OK);
+	ck_assert_uint_eq(again.nlink, 0);
+	is_at(first.id, NULL);
+	is_at(next, "x");
+}
+END_TEST
+
+START_TEST(a_newer_version_of_what_is_gone_is_published)
+{
+	struct mc_attr attr = raw_attr(a.next_id++, 100, 10);
+
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &attr), MC_OK);
+	ck_assert_int_eq(raw_remove(&b, MC_ROOT_ID, "x"), MC_OK);
+	repeat(a.request_id + 1, _i);
+	attr.version = 101;
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &attr), MC_OK);
+	is_at(attr.id, "x");
+}
+END_TEST
+
+START_TEST(a_remove_again_leaves_what_came_after)
+{
+	uint64_t first = raw_put(&b, MC_ROOT_ID, "x");
+
+	ck_assert_int_eq(raw_remove(&a, MC_ROOT_ID, "x"), MC_OK);
+	uint64_t request = a.request_id;
+	uint64_t next = raw_put(&b, MC_ROOT_ID, "x");
+	repeat(request, _i);
+	ck_assert_int_eq(raw_remove(&a, MC_ROOT_ID, "x"), MC_OK);
+	is_at(first, NULL);
+	is_at(next, "x");
+	/* Another request is another removal. */
+	ck_assert_int_eq(raw_remove(&a, MC_ROOT_ID, "x"), MC_OK);
+	is_at(next, NULL);
+}
+END_TEST
+
+START_TEST(each_item_of_a_batch_is_remembered_by_itself)
+{
+	uint64_t next[2];
+
+	raw_put(&b, MC_ROOT_ID, "x");
+	raw_put(&b, MC_ROOT_ID, "z");
+	for (int round = 0; round < 2; round++) {
+		put_u16(&a.out, 3);
+		raw_name(&a, MC_ROOT_ID, "x");
+		raw_name(&a, MC_ROOT_ID, "y");
+		raw_name(&a, MC_ROOT_ID, "z");
+		ck_assert_int_eq(raw_call(&a, MC_VERB_REMOVE), MC_OK);
+		ck_assert_uint_eq(get_u16(&a.in), 3);
+		ck_assert_int_eq(get_status(&a.in), MC_OK);
+		/* Not done the first time: done now. */
+		ck_assert_int_eq(get_status(&a.in), round ? MC_OK : MC_NOT_FOUND);
+		ck_assert_int_eq(get_status(&a.in), MC_OK);
+		if (round)
+			break;
+		next[0] = raw_put(&b, MC_ROOT_ID, "x");
+		raw_put(&b, MC_ROOT_ID, "y");
+		next[1] = raw_put(&b, MC_ROOT_ID, "z");
+		repeat(a.request_id, _i);
+	}
+	is_at(next[0], "x");
+	is_at(next[1], "z");
+}
+END_TEST
+
+START_TEST(a_rename_again_leaves_what_came_after)
+{
+	uint64_t moved = raw_put(&b, MC_ROOT_ID, "from");
+	struct mc_attr attr;
+
+	ck_assert_int_eq(raw_rename(&a, MC_ROOT_ID, "from", MC_ROOT_ID, "to", 0), MC_OK);
+	uint64_t request = a.request_id;
+	uint64_t next = raw_put(&b, MC_ROOT_ID, "from");
+	repeat(request, _i);
+	ck_assert_int_eq(raw_rename(&a, MC_ROOT_ID, "from", MC_ROOT_ID, "to", 0), MC_OK);
+	get_attr(&a.in, &attr);
+	ck_assert_uint_eq(attr.id, moved);
+	is_at(moved, "to");
+	is_at(next, "from");
+	/* What moved has moved on: the answer names nothing. */
+	ck_assert_int_eq(raw_rename(&b, MC_ROOT_ID, "to", MC_ROOT_ID, "on", 0), MC_OK);
+	repeat(request, _i);
+	ck_assert_int_eq(raw_rename(&a, MC_ROOT_ID, "from", MC_ROOT_ID, "to", 0), MC_OK);
+	get_attr(&a.in, &attr);
+	ck_assert_uint_eq(attr.id, 0);
+	is_at(moved, "on");
+	is_at(next, "from");
+}
+END_TEST
+
+START_TEST(a_put_again_finds_that_a_rename_replaced_it)
+{
+	struct mc_attr first = raw_attr(a.next_id++, 100, 10), again = first;
+
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &first), MC_OK);
+	uint64_t request = a.request_id;
+	uint64_t next = raw_put(&b, MC_ROOT_ID, "new");
+	ck_assert_int_eq(raw_rename(&b, MC_ROOT_ID, "new", MC_ROOT_ID, "x", 0), MC_OK);
+	repeat(request, _i);
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &again), MC_OK);
+	ck_assert_uint_eq(again.nlink, 0);
+	is_at(next, "x");
+}
+END_TEST
+
+START_TEST(directories_are_made_and_removed_once)
+{
+	uint64_t id = a.next_id++;
+
+	ck_assert_int_eq(raw_mkdir_id(&a, MC_ROOT_ID, "d", id, NULL), MC_OK);
+	uint64_t request = a.request_id;
+	ck_assert_int_eq(raw_rmdir(&b, MC_ROOT_ID, "d"), MC_OK);
+	repeat(request, _i);
+	ck_assert_int_eq(raw_mkdir_id(&a, MC_ROOT_ID, "d", id, NULL), MC_OK);
+	is_at(id, NULL);
+	ck_assert(raw_push(&a, MC_VERB_INVALIDATE)); /* its name is not there any more */
+
+	a.age_s = 0;
+	raw_mkdir(&b, MC_ROOT_ID, "e");
+	ck_assert_int_eq(raw_rmdir(&a, MC_ROOT_ID, "e"), MC_OK);
+	request = a.request_id;
+	uint64_t next = raw_mkdir(&b, MC_ROOT_ID, "e");
+	repeat(request, _i);
+	ck_assert_int_eq(raw_rmdir(&a, MC_ROOT_ID, "e"), MC_OK);
+	is_at(next, "e");
+}
+END_TEST
+
+START_TEST(what_was_not_done_is_done_when_asked_again)
+{
+	struct mc_attr attr = raw_attr(a.next_id++, 100, 10);
+
+	ck_assert_int_eq(raw_remove(&a, MC_ROOT_ID, "x"), MC_NOT_FOUND);
+	uint64_t request = a.request_id;
+	repeat(request, _i);
+	uint64_t next = raw_put(&b, MC_ROOT_ID, "x");
+	ck_assert_int_eq(raw_remove(&a, MC_ROOT_ID, "x"), MC_OK);
+	is_at(next, NULL);
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &attr), MC_OK);
+	is_at(attr.id, "x");
+}
+END_TEST
+
+#define BATCH 1024
+
+/* Publish, and remove again, a batch of names. */
+static void come_and_go(void)
+{
+	char name[16];
+
+	put_u16(&b.out, BATCH);
+	for (int i = 0; i < BATCH; i++) {
+		struct mc_attr attr = raw_attr(b.next_id++, 100, 1);
+		snprintf(name, sizeof(name), "n%d", i);
+		raw_name(&b, MC_ROOT_ID, name);
+		put_u32(&b.out, 0);
+		put_attr(&b.out, &attr);
+	}
+	ck_assert_int_eq(raw_call(&b, MC_VERB_PUBLISH), MC_OK);
+	put_u16(&b.out, BATCH);
+	for (int i = 0; i < BATCH; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		raw_name(&b, MC_ROOT_ID, name);
+	}
+	ck_assert_int_eq(raw_call(&b, MC_VERB_REMOVE), MC_OK);
+}
+
+START_TEST(what_is_forgotten_is_said_to_be_unknown)
+{
+	struct mc_attr attr = raw_attr(a.next_id++, 100, 10), fresh = attr;
+
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &attr), MC_OK);
+	uint64_t request = a.request_id;
+	ck_assert_int_eq(raw_remove(&b, MC_ROOT_ID, "x"), MC_OK);
+	for (uint32_t i = 0; i < LEDGER_COUNT / BATCH; i++)
+		come_and_go();
+	uint64_t there = raw_put(&b, MC_ROOT_ID, "x");
+	repeat(request, _i);
+	a.age_s = UINT16_MAX;
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &attr), MC_TIMEOUT);
+	ck_assert_int_eq(raw_remove(&a, MC_ROOT_ID, "x"), MC_TIMEOUT);
+	ck_assert_int_eq(raw_rename(&a, MC_ROOT_ID, "x", MC_ROOT_ID, "y", 0), MC_TIMEOUT);
+	is_at(there, "x");
+	/* What is asked for the first time is done, and so is what can't have been done. */
+	a.age_s = 0;
+	fresh.id = a.next_id++;
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "z", 0, &fresh), MC_OK);
+	ck_assert_int_eq(raw_remove(&a, MC_ROOT_ID, "x"), MC_OK);
+	is_at(there, NULL);
+}
+END_TEST
+
+static void add(TCase *tc, int first)
+{
+	const TTest *const tests[] = {
+		a_put_again_does_not_bring_back_what_was_removed,
+		a_put_again_does_not_replace_what_came_after,
+		a_newer_version_of_what_is_gone_is_published,
+		a_remove_again_leaves_what_came_after,
+		each_item_of_a_batch_is_remembered_by_itself,
+		a_rename_again_leaves_what_came_after,
+		a_put_again_finds_that_a_rename_replaced_it,
+		directories_are_made_and_removed_once,
+		what_was_not_done_is_done_when_asked_again,
+	};
+
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tcase_add_loop_test(tc, tests[i], first, AGAIN_COUNT);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("repeat");
+	TCase *file = tcase_create("file");
+	TCase *etcd = tcase_create("etcd");
+
+	tcase_set_timeout(file, 120);
+	tcase_add_checked_fixture(file, setup, teardown);
+	add(file, AGAIN_CONNECTED);
+	tcase_add_loop_test(file, what_is_forgotten_is_said_to_be_unknown, 0, AGAIN_COUNT);
+	suite_add_tcase(suite, file);
+	tcase_set_timeout(etcd, 120);
+	tcase_add_checked_fixture(etcd, setup_etcd, teardown_etcd);
+	add(etcd, AGAIN_STARTED);
+	if (etcd_installed())
+		suite_add_tcase(suite, etcd);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

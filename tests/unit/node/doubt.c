@@ -1,0 +1,450 @@
+/* Puts whose answer does not come: they are made, or they are not, and nothing else. */
+#include "tests/unit/node/between.h"
+#include "tests/unit/node/cluster.h"
+
+#define DOUBT_MS 1500 /* after so long an answer has not come */
+
+static struct between between;
+static struct node *writer;
+static char path[128]; /* of its pool */
+
+static void start(void)
+{
+	writer = cluster_start(&(struct cluster_node){.path = path,
+						      .name = "writer",
+						      .transport = "tcp",
+						      .timeout_ms = DOUBT_MS,
+						      .master = between.address});
+}
+
+static void begin(void)
+{
+	place_new(path);
+	between_start(&between, mc_master_address(master));
+	start();
+}
+
+static void end(void)
+{
+	node_close(writer, true);
+	between_stop(&between);
+}
+
+/* A deadline as short as the writer's may pass on a busy machine. */
+static bool reads(struct node *node, const char *name, size_t size, unsigned number)
+{
+	struct object *object;
+
+	if (lookup(node, name, &object) != MC_OK)
+		return false;
+	bool same = open_object(node, object, 0) == MC_OK;
+	if (same) {
+		same = holds_bytes(node, object, size, number);
+		node_release(node, object, false);
+	}
+	cluster_forget(node, object);
+	return same;
+}
+
+static bool absent(struct node *node, const char *name)
+{
+	return look(node, name) == MC_NOT_FOUND;
+}
+
+static uint64_t local(struct node *node)
+{
+	return stat_of_node(node, "objects_local");
+}
+
+/* -- ways to put "key" -- */
+
+static enum mc_status put_by_close(size_t size, unsigned number)
+{
+	return try_put(writer, "key", size, number);
+}
+
+static enum mc_status put_by_rename(size_t size, unsigned number)
+{
+	struct object *object;
+
+	enum mc_status status = create_in(writer, MC_ROOT_ID, "key.tmp", false, &object);
+	if (status == MC_EXISTS)
+		status = open_object(writer, object, NODE_OPEN_WRITE | NODE_OPEN_TRUNCATE);
+	ck_assert_int_eq(status, MC_OK);
+	write_bytes(writer, object, size, number);
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	return rename_name(writer, "key.tmp", "key", false);
+}
+
+static enum mc_status put_over(uint32_t flags, size_t size, unsigned number)
+{
+	struct object *object;
+	enum mc_status status = MC_STALE;
+
+	while (status == MC_STALE) { /* once: what stands in for it is found then */
+		EVENTUALLY(lookup(writer, "key", &object) == MC_OK);
+		status = open_object(writer, object, flags);
+		if (status)
+			cluster_forget(writer, object);
+	}
+	ck_assert_int_eq(status, MC_OK);
+	write_bytes(writer, object, size, number);
+	status = flush(writer, object);
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	return status;
+}
+
+static enum mc_status put_by_truncation(size_t size, unsigned number)
+{
+	return put_over(NODE_OPEN_WRITE | NODE_OPEN_TRUNCATE, size, number);
+}
+
+static enum mc_status put_in_place(size_t size, unsigned number)
+{
+	return put_over(NODE_OPEN_WRITE, size, number);
+}
+
+static const struct {
+	enum mc_status (*put)(size_t size, unsigned number);
+	bool replaces;
+} ways[] = {{put_by_close, false},
+	    {put_by_rename, false},
+	    {put_by_rename, true},
+	    {put_by_truncation, true},
+	    {put_in_place, true}};
+
+static void put_first(int way)
+{
+	if (ways[way].replaces)
+		EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+}
+
+START_TEST(a_put_that_the_master_has_stays)
+{
+	begin();
+	put_first(_i);
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	ck_assert_int_eq(ways[_i].put(100, 2), MC_TIMEOUT);
+	EVENTUALLY(reads(b, "key", 100, 2));
+	EVENTUALLY(reads(writer, "key", 100, 2));
+	ck_assert(absent(writer, "key.tmp"));
+	EVENTUALLY(local(writer) == 1);
+	between_let_go(&between);
+	EVENTUALLY(put_by_rename(100, 3) == MC_OK);
+	EVENTUALLY(reads(b, "key", 100, 3));
+	end();
+}
+END_TEST
+
+START_TEST(a_put_that_the_master_has_not_leaves_what_was_there)
+{
+	begin();
+	put_first(_i);
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
+	ck_assert_int_eq(ways[_i].put(100, 2), MC_TIMEOUT);
+	/* What is changed in place is what there is; it is not lost. */
+	bool in_place = ways[_i].put == put_in_place;
+	if (ways[_i].replaces) {
+		EVENTUALLY(reads(b, "key", 100, in_place ? 2 : 1));
+		EVENTUALLY(reads(writer, "key", 100, in_place ? 2 : 1));
+	} else {
+		EVENTUALLY(absent(b, "key"));
+		EVENTUALLY(absent(writer, "key"));
+	}
+	between_let_go(&between);
+	EVENTUALLY(put_by_rename(100, 3) == MC_OK);
+	EVENTUALLY(reads(b, "key", 100, 3));
+	EVENTUALLY(local(writer) == 1);
+	end();
+}
+END_TEST
+
+/* -- while it is in doubt -- */
+
+/* The put has reached the master or not, its writer knows nothing, and can't ask. */
+static void put_in_doubt(int way, enum between_way lost)
+{
+	put_first(way);
+	between_do(&between, BETWEEN_LOSE, lost, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
+	ck_assert_int_eq(ways[way].put(100, 2), MC_TIMEOUT);
+	EVENTUALLY(between_kept(&between) >= 2);
+}
+
+START_TEST(what_is_looked_up_before_the_answer_is_not_withdrawn)
+{
+	struct node_rename how = {MC_ROOT_ID, "key.tmp", MC_ROOT_ID, "key", false, TID};
+	struct object *object;
+	struct turn turn;
+
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	object = create(writer, "key.tmp");
+	write_bytes(writer, object, 200, 2);
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
+	turn_init(&turn, writer);
+	node_rename(writer, &how, turn_done, &turn);
+	EVENTUALLY(size_of(b, "key") == 200);
+	/* Its own lookup goes past its memory, as after an invalidation. */
+	struct turn own;
+	turn_init(&own, writer);
+	node_lookup(writer, MC_ROOT_ID, "key", turn_done, &own);
+	(void)turn_end(&own, NULL);
+	ck_assert_int_eq(turn_end(&turn, NULL), MC_TIMEOUT);
+	between_let_go(&between);
+	EVENTUALLY(reads(b, "key", 200, 2));
+	EVENTUALLY(reads(writer, "key", 200, 2));
+	EVENTUALLY(local(writer) == 1);
+	end();
+}
+END_TEST
+
+static enum mc_status open_staging(void)
+{
+	struct object *object;
+	enum mc_status status = lookup(writer, "key.tmp", &object);
+
+	if (status)
+		return status;
+	status = open_object(writer, object, NODE_OPEN_WRITE | NODE_OPEN_TRUNCATE);
+	if (!status)
+		node_release(writer, object, true);
+	cluster_forget(writer, object);
+	return status;
+}
+
+static enum mc_status rename_staging(void)
+{
+	return rename_name(writer, "key.tmp", "key", false);
+}
+
+static enum mc_status unlink_staging(void)
+{
+	return unlink_name(writer, "key.tmp");
+}
+
+static void *run_call(void *context)
+{
+	enum mc_status (*call)(void) = *(enum mc_status(**)(void))context;
+
+	return (void *)(intptr_t)call();
+}
+
+static enum mc_status (*const calls[])(void) = {open_staging, rename_staging, unlink_staging};
+
+/* Not before the master has said is there a draft that can be changed. */
+START_TEST(what_changes_a_draft_in_doubt_waits)
+{
+	enum mc_status (*call)(void) = calls[_i];
+	pthread_t thread;
+	void *status;
+
+	begin();
+	put_in_doubt(2, BETWEEN_REQUESTS);
+	between_do(&between, BETWEEN_PASS, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
+	ck_assert_int_eq(pthread_create(&thread, NULL, run_call, &call), 0);
+	between_let_go(&between);
+	pthread_join(thread, &status);
+	/* A try to ask may have ended just before. */
+	if ((intptr_t)status == MC_TIMEOUT)
+		EVENTUALLY((status = (void *)(intptr_t)call()) == (void *)(intptr_t)MC_OK);
+	ck_assert_int_eq((intptr_t)status, MC_OK);
+	EVENTUALLY(reads(b, "key", 100, call == rename_staging ? 2 : 1));
+	end();
+}
+END_TEST
+
+START_TEST(what_would_change_a_put_finds_its_name_gone)
+{
+	begin();
+	put_in_doubt(2, BETWEEN_REPLIES);
+	between_let_go(&between);
+	EVENTUALLY(absent(writer, "key.tmp"));
+	ck_assert_int_ne(calls[_i](), MC_OK);
+	EVENTUALLY(reads(b, "key", 100, 2));
+	end();
+}
+END_TEST
+
+/* -- another connection, another life -- */
+
+START_TEST(an_announcement_tells_of_what_is_in_doubt)
+{
+	begin();
+	put_in_doubt(_i, BETWEEN_REPLIES);
+	between_let_go(&between);
+	between_cut(&between, NULL);
+	EVENTUALLY(reads(b, "key", 100, 2));
+	EVENTUALLY(reads(writer, "key", 100, 2));
+	EVENTUALLY(local(writer) == 1);
+	end();
+}
+END_TEST
+
+START_TEST(a_restart_in_doubt_loses_nothing)
+{
+	begin();
+	put_in_doubt(_i, BETWEEN_REPLIES);
+	node_close(writer, false);
+	between_let_go(&between);
+	start();
+	EVENTUALLY(reads(b, "key", 100, 2));
+	EVENTUALLY(reads(writer, "key", 100, 2));
+	EVENTUALLY(local(writer) == 1);
+	end();
+}
+END_TEST
+
+START_TEST(a_restart_in_doubt_brings_nothing_back)
+{
+	begin();
+	put_in_doubt(_i, BETWEEN_REPLIES);
+	ck_assert_int_eq(unlink_name(b, "key"), MC_OK);
+	node_close(writer, false);
+	between_let_go(&between);
+	start();
+	EVENTUALLY(local(writer) == 0);
+	ck_assert(absent(b, "key"));
+	end();
+}
+END_TEST
+
+START_TEST(what_may_replace_nothing_does_not_later)
+{
+	struct object *object;
+
+	begin();
+	object = create(writer, "key.tmp");
+	write_bytes(writer, object, 100, 2);
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
+	ck_assert_int_eq(rename_name(writer, "key.tmp", "key", true), MC_TIMEOUT);
+	put(b, "key", 100, 1);
+	between_let_go(&between);
+	EVENTUALLY(rename_name(writer, "key.tmp", "key", true) == MC_EXISTS);
+	ck_assert(reads(b, "key", 100, 1));
+	end();
+}
+END_TEST
+
+/* -- a name that means another object than is known here -- */
+
+static enum mc_status rename_other(void)
+{
+	return rename_name(writer, "other", "key", false);
+}
+
+static enum mc_status put_other(void)
+{
+	return put_by_rename(100, 2);
+}
+
+static enum mc_status (*const replacing[])(void) = {rename_other, put_other};
+
+/* What it is known to replace has been renamed; the word of that is late. */
+START_TEST(what_was_renamed_before_it_could_be_replaced_stays)
+{
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	EVENTUALLY(try_put(writer, "other", 100, 2) == MC_OK);
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REPLIES, MC_VERB_INVALIDATE);
+	EVENTUALLY(look(b, "key") == MC_OK);
+	ck_assert_int_eq(rename_name(b, "key", "moved", false), MC_OK);
+	uint64_t asked = stat_of_node(writer, "rpc_announce");
+	ck_assert_int_eq(replacing[_i](), MC_OK);
+	EVENTUALLY(stat_of_node(writer, "rpc_announce") > asked);
+	between_let_go(&between);
+	EVENTUALLY(reads(writer, "moved", 100, 1));
+	ck_assert(reads(b, "moved", 100, 1));
+	ck_assert(reads(b, "key", 100, 2));
+	end();
+}
+END_TEST
+
+START_TEST(what_was_replaced_goes)
+{
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	EVENTUALLY(try_put(writer, "other", 100, 2) == MC_OK);
+	ck_assert_int_eq(replacing[_i](), MC_OK);
+	EVENTUALLY(local(writer) == (replacing[_i] == rename_other ? 1 : 2));
+	end();
+}
+END_TEST
+
+/* -- a master that was not told yet -- */
+
+static struct mc_master *other_master(void)
+{
+	struct mc_master *before = master;
+
+	cluster_master();
+	struct mc_master *other = master;
+	master = before;
+	return other;
+}
+
+/* Another master, which knows nothing, and hears what there is only later. */
+START_TEST(a_name_of_our_own_is_found_before_the_master_knows_it)
+{
+	struct turn turn;
+
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	struct mc_master *other = other_master();
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
+	between_cut(&between, mc_master_address(other));
+	EVENTUALLY(between_kept(&between) > 0);
+	turn_init(&turn, writer);
+	node_lookup(writer, MC_ROOT_ID, "key", turn_done, &turn);
+	between_let_go(&between);
+	enum mc_status status = turn_end(&turn, NULL);
+	ck_assert_msg(status == MC_OK || status == MC_TIMEOUT, "%s", mc_status_text(status));
+	EVENTUALLY(reads(writer, "key", 100, 1));
+	end();
+	mc_master_stop(other);
+}
+END_TEST
+
+START_TEST(a_name_that_nobody_has_is_missing_when_the_master_was_told)
+{
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	struct mc_master *other = other_master();
+	between_cut(&between, mc_master_address(other));
+	EVENTUALLY(absent(writer, "missing"));
+	ck_assert(reads(writer, "key", 100, 1));
+	end();
+	mc_master_stop(other);
+}
+END_TEST
+
+static void add(TCase *tc)
+{
+	tcase_add_loop_test(tc, a_put_that_the_master_has_stays, 0, ROWS(ways));
+	tcase_add_loop_test(tc, a_put_that_the_master_has_not_leaves_what_was_there, 0, ROWS(ways));
+	tcase_add_test(tc, what_is_looked_up_before_the_answer_is_not_withdrawn);
+	tcase_add_loop_test(tc, what_changes_a_draft_in_doubt_waits, 0, ROWS(calls));
+	tcase_add_loop_test(tc, what_would_change_a_put_finds_its_name_gone, 0, ROWS(calls));
+	tcase_add_loop_test(tc, an_announcement_tells_of_what_is_in_doubt, 0, ROWS(ways));
+	tcase_add_loop_test(tc, a_restart_in_doubt_loses_nothing, 0, ROWS(ways));
+	tcase_add_loop_test(tc, a_restart_in_doubt_brings_nothing_back, 0, ROWS(ways));
+	tcase_add_test(tc, what_may_replace_nothing_does_not_later);
+	tcase_add_loop_test(tc, what_was_renamed_before_it_could_be_replaced_stays, 0,
+			    ROWS(replacing));
+	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
+	tcase_add_test(tc, a_name_of_our_own_is_found_before_the_master_knows_it);
+	tcase_add_test(tc, a_name_that_nobody_has_is_missing_when_the_master_was_told);
+}
+
+int main(void)
+{
+	return cluster_run("doubt", add);
+}
