@@ -5,7 +5,7 @@
 # Option names come from each program's own --help, keys from `mooncake ls`, so
 # both stay true.  A master that does not answer costs two seconds at most.
 
-_mooncake_commands='status ls stat put get rm exists locate stats'
+_mooncake_commands='status ls stat put get rm exists locate stats master policy node drain nvmeof'
 
 _mooncake_reply() { # WORDS...
     mapfile -t COMPREPLY < <(compgen -W "$*" -- "$cur")
@@ -98,6 +98,8 @@ _mooncake() {
     case $command in
     '') _mooncake_reply "$_mooncake_commands" ;;
     ls | stat | rm | exists | locate) _mooncake_keys ;;
+    policy) if [ "$operands" -eq 0 ]; then _mooncake_reply "set unset show list"; else _mooncake_keys; fi ;;
+    node) _mooncake_reply "list remove" ;;
     put) if [ "$operands" -eq 0 ]; then _mooncake_files; else _mooncake_keys; fi ;;
     get) if [ "$operands" -eq 0 ]; then _mooncake_keys; else _mooncake_files; fi ;;
     esac
