@@ -574,6 +574,7 @@ static void connect_and_serve(struct client *client, uint32_t *retry_ms)
 	client->fd = fd;
 	pthread_mutex_unlock(&client->lock);
 	client->heard_ns = clock_ns();
+	client->refused = false;
 	if (say_hello(client)) {
 		*retry_ms = CLIENT_RETRY_MS_FIRST;
 		log_info("connected to the master at=%s", client->peer);

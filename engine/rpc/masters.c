@@ -24,6 +24,7 @@ struct masters {
 	/* protected by lock: what a look found */
 	pthread_mutex_t lock;
 	bool asking;
+	bool outdated;			  /* what is asked for is of the master before */
 	char found[MASTERS_ADDRESS_SIZE]; /* "": nothing */
 
 	struct etcd *etcd; /* NULL: a list */
@@ -165,10 +166,19 @@ static enum mc_status leader_parse(const char *text, size_t size,
 	return MC_OK;
 }
 
+/* What a look said, or is about to, was of the master before. */
+static void forget_look(struct masters *masters)
+{
+	WITH_LOCK(&masters->lock);
+	masters->found[0] = '\0';
+	masters->outdated = masters->asking;
+}
+
 enum mc_status masters_next(struct masters *masters, char address[MASTERS_ADDRESS_SIZE])
 {
 	struct writer value;
 
+	forget_look(masters);
 	if (!masters->etcd) {
 		snprintf(address, MASTERS_ADDRESS_SIZE, "%s", masters->addresses[masters->next]);
 		masters->next = (masters->next + 1) % masters->count;
@@ -187,8 +197,9 @@ static void looked(void *context, struct etcd_reply *reply)
 	struct masters *masters = context;
 
 	WITH_LOCK(&masters->lock);
-	masters->asking = false;
-	if (reply->status == MC_OK && reply->pair_count == 1 &&
+	bool outdated = masters->outdated;
+	masters->asking = masters->outdated = false;
+	if (!outdated && reply->status == MC_OK && reply->pair_count == 1 &&
 	    leader_parse(reply->pairs[0].value.data, reply->pairs[0].value.size, masters->found) !=
 		    MC_OK)
 		masters->found[0] = '\0';
