@@ -669,9 +669,20 @@ static void give_grant_back(struct node *node, struct object *directory)
 	node_ask(node, MC_VERB_RECALLED, &w, node_ignore_reply, NULL);
 }
 
+/* A draft is found through the name of what it will replace. */
+static bool replaced_soon_locked(const struct node *node, const struct object *object)
+{
+	const struct object *draft = node->replacing;
+
+	while (draft && draft->original != object)
+		draft = draft->newer;
+	return draft != NULL;
+}
+
 void node_forget_locked(struct node *node, struct object *object)
 {
-	if (object_is(object, OBJECT_LOCAL) || object == node->objects.root)
+	if (object_is(object, OBJECT_LOCAL) || object == node->objects.root ||
+	    replaced_soon_locked(node, object))
 		return;
 	if (object_is(object, OBJECT_DIRECTORY)) {
 		if (object->children > 0)

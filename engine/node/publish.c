@@ -103,6 +103,8 @@ void node_replacement_end_locked(struct node *node, struct object *draft)
 	draft->newer = NULL;
 	struct object *original = draft->original;
 	draft->original = NULL;
+	if (!original->user)
+		node_forget_locked(node, original); /* that waited for the draft */
 	object_unref(&node->objects, original);
 }
 

@@ -242,6 +242,30 @@ START_TEST(an_owner_that_opens_what_it_lends_loses_nothing)
 }
 END_TEST
 
+/* The kernel forgets what it was sent away from, before or after it looks again. */
+START_TEST(a_writer_finds_its_draft_when_the_kernel_forgot_what_it_replaces)
+{
+	struct object *original, *draft;
+
+	put(a, "key", 1000, 1);
+	ck_assert_int_eq(lookup(b, "key", &original), MC_OK);
+	ck_assert_int_eq(open_object(b, original, NODE_OPEN_WRITE | NODE_OPEN_TRUNCATE), MC_STALE);
+	node_lock(b);
+	node_forget_locked(b, original);
+	node_unlock(b);
+	cluster_forget(b, original);
+	ck_assert_int_eq(lookup(b, "key", &draft), MC_OK);
+	ck_assert_int_eq(open_object(b, draft, NODE_OPEN_WRITE | NODE_OPEN_TRUNCATE), MC_OK);
+	write_bytes(b, draft, 500, 2);
+	ck_assert_int_eq(flush(b, draft), MC_OK);
+	node_release(b, draft, true);
+	cluster_forget(b, draft);
+	EVENTUALLY(size_of(a, "key") == 500);
+	assert_reads(a, "key", 500, 2);
+	assert_reads(b, "key", 500, 2);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_loop_test(tc, what_one_node_writes_another_reads, 0,
@@ -258,6 +282,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, one_of_two_exclusive_creates_wins);
 	tcase_add_test(tc, an_immutable_node_keeps_the_first);
 	tcase_add_test(tc, an_owner_that_opens_what_it_lends_loses_nothing);
+	tcase_add_test(tc, a_writer_finds_its_draft_when_the_kernel_forgot_what_it_replaces);
 }
 
 int main(void)
