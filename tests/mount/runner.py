@@ -36,6 +36,8 @@ def parse(argv, directory):
                         help="requests to replay, a JSON object a line")
     parser.add_argument("--python-venv", metavar="DIR",
                         help="run under DIR/bin/python, for client libraries")
+    parser.add_argument("--again", action="store_true",
+                        help="run what fails once more; a pass then is reported as such")
     parser.add_argument("--stop", action="store_true", help="end at the first failure")
     return parser.parse_args(argv)
 
@@ -147,7 +149,9 @@ class Run:
         os.chmod(self.home, 0o755)
         self.counts = {"ok": 0, "FAIL": 0, "skip": 0}
         self.failures = []
+        self.shaky = []
         self.done = 0
+        self.tries = 0
         self.plan = [(v, t) for v in variants for t in self._chosen() if t.runs_in(v, variants)]
 
     def _chosen(self):
@@ -173,13 +177,17 @@ class Run:
         shared = SharedMount(self.options, variant, self.home)
         try:
             for test in tests:
-                outcome = suite.Outcome("skip", reason) if reason else self._one(test, shared)
+                outcome = suite.Outcome("skip", reason) if reason else \
+                    suite.attempt(lambda t=test: self._one(t, shared), self._again())
                 self._report(variant, test, outcome)
                 if outcome.verdict == "FAIL" and self.options.stop:
                     return False
         finally:
             shared.close()
         return True
+
+    def _again(self):
+        return self.options.again and self.counts["FAIL"] < suite.AGAIN_MAX
 
     def _one(self, test, shared):
         lack = test.lacking()
@@ -196,7 +204,8 @@ class Run:
             root = shared.ready()
         except AssertionError as error:
             return suite.Outcome("FAIL", f"the mount does not start: {error}")
-        directory = os.path.join(root, f"t{self.done}")
+        self.tries += 1
+        directory = os.path.join(root, f"t{self.tries}")
 
         def body():
             os.mkdir(directory)
@@ -214,7 +223,8 @@ class Run:
         return outcome
 
     def _on_cluster(self, test, variant):
-        home = os.path.join(self.home, f"c{self.done}")
+        self.tries += 1
+        home = os.path.join(self.home, f"c{self.tries}")
         os.mkdir(home)
 
         def body():
@@ -249,16 +259,19 @@ class Run:
             line += f"  ({outcome.text})"
         elif outcome.seconds >= 0.5:
             line += f"  {outcome.seconds:.1f} s"
+        if outcome.first:
+            line += "  SHAKY: passed when run again, failed first:"
+            self.shaky.append(line)
         print(line, flush=True)
+        if details := suite.details(outcome):
+            print(details, flush=True)
         if outcome.verdict == "FAIL":
-            print("    " + outcome.text.strip().replace("\n", "\n    "), flush=True)
             self.failures.append(line)
 
     def finish(self):
-        if self.failures:
-            print("\nFailed:")
-            for line in self.failures:
-                print(line)
+        for title, lines in (("Shaky", self.shaky), ("Failed", self.failures)):
+            if lines:
+                print("\n".join([f"\n{title}:"] + lines))
         print(f"{self.counts['ok']} passed, {self.counts['FAIL']} failed, "
               f"{self.counts['skip']} skipped", flush=True)
 

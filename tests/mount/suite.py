@@ -275,6 +275,28 @@ class Outcome:
         self.verdict = verdict      # "ok", "skip" or "FAIL"
         self.text = text
         self.seconds = seconds
+        self.first = None           # how it failed, where it passed when run again
+
+
+AGAIN_MAX = 3   # that failed twice: then it is no bad luck
+
+
+def attempt(run, again):
+    """What RUN() comes to; where AGAIN, a failure is one that happens twice in a row."""
+    outcome = run()
+    if outcome.verdict != "FAIL" or not again:
+        return outcome
+    second = run()
+    if second.verdict == "FAIL":
+        return outcome
+    second.first = outcome.text
+    return second
+
+
+def details(outcome):
+    """What to print below the line of a test that failed, or failed at first."""
+    text = outcome.text if outcome.verdict == "FAIL" else outcome.first
+    return text and "    " + text.strip().replace("\n", "\n    ")
 
 
 def run_isolated(function, timeout_s, output_path):

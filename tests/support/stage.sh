@@ -118,8 +118,10 @@ fail() {
     recall <<<"FAILED: $*"
 }
 
-# Keep what is read here for the end.
-recall() { sed "s/^/$stage_name: /" >>"$TMPDIR/failures"; }
+# Keep what is read here for the end: what failed, or LIST "shaky", passed when run again.
+recall() { # [LIST]
+    sed "s/^/$stage_name: /" >>"$TMPDIR/${1:-failures}"
+}
 
 try() {
     local name=$1 seconds=$2 start=$SECONDS log
@@ -137,12 +139,12 @@ try() {
     fi
 }
 
-show_failures() { # LOG PATTERN
+show_failures() { # LOG PATTERN [LIST]
     local lines
     note "from ${1#"$PWD"/}:"
     lines=$(grep -aE "$2" "$1" | grep -avE 'Failures: 0, Errors: 0$|^100% ' | head -n 60)
     printf '%s\n' "$lines"
-    head -n 20 <<<"$lines" | recall
+    head -n 20 <<<"$lines" | recall "${3:-}"
 }
 
 # What sanitizers wrote, also in processes whose end nobody looked at.
@@ -204,11 +206,15 @@ stage() {
         "$stage_skipped" $((SECONDS - start)))")
 }
 
+recalled() { # LIST TITLE
+    [ -s "$TMPDIR/$1" ] || return
+    printf '\n== %s\n' "$2"
+    cat "$TMPDIR/$1"
+}
+
 stages_end() {
-    if [ -s "$TMPDIR/failures" ]; then
-        printf '\n== what failed\n'
-        cat "$TMPDIR/failures"
-    fi
+    recalled shaky "what failed and passed when it was run again: look into it"
+    recalled failures "what failed"
     printf '\n%-12s %8s %8s %8s %9s\n' stage passed failed skipped time
     printf '%s\n' "${table[@]}"
     printf '%d passed, %d failed, %d skipped\n' $sum_passed $sum_failed $sum_skipped

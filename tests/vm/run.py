@@ -28,6 +28,8 @@ def parse():
                         help="only tests whose name contains it (repeatable)")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("--quick", action="store_true", help="leave out the slow ones")
+    parser.add_argument("--again", action="store_true",
+                        help="run what fails once more; a pass then is reported as such")
     parser.add_argument("--stop", action="store_true", help="end at the first failure")
     return parser.parse_args()
 
@@ -70,14 +72,18 @@ def run_all(tests, options, home):
     reason = lacking()
     for number, test in enumerate(tests, 1):
         lack = reason or test.lacking()
-        outcome = suite.Outcome("skip", lack) if lack else run_one(test, options, home)
+        outcome = suite.Outcome("skip", lack) if lack else \
+            suite.attempt(lambda t=test: run_one(t, options, home),
+                          options.again and counts["FAIL"] < suite.AGAIN_MAX)
         counts[outcome.verdict] += 1
         tail = f"({outcome.text})" if outcome.verdict == "skip" else f"{outcome.seconds:.1f} s"
+        if outcome.first:
+            tail += "  SHAKY: passed when run again, failed first:"
         print(f"[{number:3}/{len(tests)}] {outcome.verdict:4} {test.name}  {tail}", flush=True)
-        if outcome.verdict == "FAIL":
-            print("    " + outcome.text.strip().replace("\n", "\n    "), flush=True)
-            if options.stop:
-                break
+        if details := suite.details(outcome):
+            print(details, flush=True)
+        if outcome.verdict == "FAIL" and options.stop:
+            break
     print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped", flush=True)
     return 1 if counts["FAIL"] else 0
 
