@@ -14,7 +14,6 @@
 
 enum mc_status mc_batch_new(struct mc_engine *engine, size_t tasks_max, struct mc_batch **batch)
 {
-	pthread_condattr_t monotonic;
 
 	if (tasks_max == 0 || tasks_max > MC_BATCH_TASKS_MAX)
 		return MC_INVALID;
@@ -25,10 +24,7 @@ enum mc_status mc_batch_new(struct mc_engine *engine, size_t tasks_max, struct m
 	made->tasks_max = tasks_max;
 	pthread_mutex_init(&made->cut_lock, NULL);
 	pthread_mutex_init(&made->end_lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&made->end, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_cond_init(&made->end);
 	atomic_fetch_add(&engine->batches, 1);
 	*batch = made;
 	return MC_OK;
@@ -180,13 +176,11 @@ static uint64_t how_long(struct mc_batch *batch, uint64_t until_ns)
 
 static void sleep_until_end(struct mc_batch *batch, uint64_t wait_ns)
 {
-	uint64_t until_ns = clock_ns() + wait_ns;
-	struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000u),
-				 .tv_nsec = (long)(until_ns % 1000000000u)};
+	uint64_t until_ns = clock_after(clock_ns(), wait_ns);
 
 	WITH_LOCK(&batch->end_lock);
 	if (batch->ended != atomic_load(&batch->submitted))
-		(void)pthread_cond_timedwait(&batch->end, &batch->end_lock, &until);
+		(void)clock_cond_wait(&batch->end, &batch->end_lock, until_ns);
 }
 
 /* With one fabric its waiter makes the progress; else their own threads do. */

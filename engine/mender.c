@@ -137,11 +137,8 @@ static uint64_t work_off(struct mender *mender)
 
 static void wait_for_work(struct mender *mender, uint64_t next_ns)
 {
-	struct timespec until = {.tv_sec = (time_t)(next_ns / 1000000000u),
-				 .tv_nsec = (long)(next_ns % 1000000000u)};
-
 	if (next_ns)
-		(void)pthread_cond_timedwait(&mender->wake, &mender->lock, &until);
+		(void)clock_cond_wait(&mender->wake, &mender->lock, next_ns);
 	else
 		pthread_cond_wait(&mender->wake, &mender->lock);
 }
@@ -166,14 +163,10 @@ static void *mend(void *context)
 
 enum mc_status mender_start(struct mender *mender, struct mc_engine *engine)
 {
-	pthread_condattr_t monotonic;
 
 	*mender = (struct mender){.engine = engine, .last = &mender->first};
 	pthread_mutex_init(&mender->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&mender->wake, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_cond_init(&mender->wake);
 	return pthread_create(&mender->thread, NULL, mend, mender) == 0 ? MC_OK : MC_NO_MEMORY;
 }
 

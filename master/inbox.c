@@ -3,23 +3,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/rpc/wire.h"
 #include "master/session.h"
 
 void inbox_init(struct inbox *inbox)
 {
-	pthread_condattr_t monotonic;
 
 	*inbox = (struct inbox){0};
 	inbox->end = &inbox->first;
 	pthread_mutex_init(&inbox->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&inbox->filled, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_cond_init(&inbox->filled);
 }
 
 void inbox_fini(struct inbox *inbox)
@@ -80,15 +76,11 @@ struct delivery inbox_take(struct inbox *inbox)
 
 bool inbox_wait(struct inbox *inbox, unsigned timeout_ms)
 {
-	struct timespec until;
+	uint64_t until_ns = clock_ns() + timeout_ms * 1000000ull;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += (long)timeout_ms * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	WITH_LOCK(&inbox->lock);
 	while (!inbox->stopping && !inbox->waiting) {
-		if (pthread_cond_timedwait(&inbox->filled, &inbox->lock, &until) == ETIMEDOUT)
+		if (!clock_cond_wait(&inbox->filled, &inbox->lock, until_ns))
 			break;
 	}
 	return !inbox->stopping;

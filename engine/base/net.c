@@ -13,10 +13,10 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 
 #define NET_BACKLOG 1024
@@ -288,25 +288,17 @@ enum mc_status net_connect_finish(int fd)
 	return error == ETIMEDOUT ? MC_UNREACHABLE : translate(error);
 }
 
-static int64_t clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 enum mc_status net_connect(const struct net_address *address, uint32_t timeout_ms, int *fd)
 {
 	CLEANUP_FD int made = -1;
-	int64_t deadline_ms = clock_ms() + timeout_ms;
+	int64_t deadline_ms = (int64_t)clock_ms() + timeout_ms;
 	enum mc_status status = net_connect_start(address, &made);
 
 	if (status)
 		return status;
 	for (;;) {
 		struct pollfd poll_fd = {.fd = made, .events = POLLOUT};
-		int64_t left_ms = deadline_ms - clock_ms();
+		int64_t left_ms = deadline_ms - (int64_t)clock_ms();
 		int count = poll(&poll_fd, 1, left_ms > 0 ? (int)left_ms : 0);
 		if (count == 0)
 			return MC_TIMEOUT;

@@ -71,11 +71,6 @@ struct http {
 	_Atomic uint64_t cut;
 };
 
-static uint64_t now_ms(void)
-{
-	return clock_ns() / 1000000;
-}
-
 static void wake(struct http *http)
 {
 	uint64_t one = 1;
@@ -100,7 +95,7 @@ static void client_begin(struct http *http, struct MHD_Connection *connection, v
 	if (!client)
 		return;
 	client->fd = info->connect_fd;
-	client->since_ms = now_ms();
+	client->since_ms = clock_ms();
 	client->next = http->clients;
 	if (client->next)
 		client->next->previous = client;
@@ -145,7 +140,7 @@ static bool ended_early(const struct client *client)
 
 static void clients_check(struct http *http)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 	bool crowded = atomic_load_explicit(&http->connections, memory_order_relaxed) >=
 		       HTTP_CONNECTION_MAX;
 	uint32_t limit_ms = crowded ? HTTP_CROWDED_MS : HTTP_REQUEST_MS;
@@ -315,7 +310,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 
 	(void)why;
 	if (client) {
-		client->since_ms = now_ms();
+		client->since_ms = clock_ms();
 		client->answering = false;
 	}
 	*tag = NULL;
@@ -411,14 +406,14 @@ static void wait_for_events(struct http *http)
 static void *turn(void *context)
 {
 	struct http *http = context;
-	uint64_t checked_ms = now_ms();
+	uint64_t checked_ms = clock_ms();
 
 	pthread_setname_np(pthread_self(), "mc-http");
 	while (!stopping(http)) {
 		answered_resume(http);
 		MHD_run(http->daemon);
-		if (now_ms() - checked_ms >= CHECK_MS) {
-			checked_ms = now_ms();
+		if (clock_ms() - checked_ms >= CHECK_MS) {
+			checked_ms = clock_ms();
 			clients_check(http);
 		}
 		wait_for_events(http);

@@ -43,11 +43,6 @@ struct handshake {
 	struct peer peers[HANDSHAKE_PEER_MAX];
 };
 
-static uint64_t now_ms(void)
-{
-	return clock_ns() / 1000000;
-}
-
 /* -- frames -- */
 
 static void frame_put(struct writer *w, enum handshake_type type, const char *text)
@@ -118,7 +113,7 @@ static void peers_accept(struct handshake *handshake)
 		int fd;
 		if (net_accept(handshake->listen_fd, &fd) != MC_OK)
 			return;
-		*peer = (struct peer){.fd = fd, .until_ms = now_ms() + HANDSHAKE_TIMEOUT_MS};
+		*peer = (struct peer){.fd = fd, .until_ms = clock_ms() + HANDSHAKE_TIMEOUT_MS};
 		writer_init(&peer->in);
 		writer_init(&peer->out);
 	}
@@ -183,7 +178,7 @@ static void peer_turn(struct handshake *handshake, struct peer *peer)
 
 	if (stays && peer->answering)
 		stays = peer_write(peer);
-	if (!stays || now_ms() >= peer->until_ms)
+	if (!stays || clock_ms() >= peer->until_ms)
 		peer_end(peer);
 }
 
@@ -223,7 +218,7 @@ static void *serve(void *context)
 			return NULL;
 		for (nfds_t i = 2; i < count; i++) {
 			struct peer *peer = &handshake->peers[which[i]];
-			if (fds[i].revents || now_ms() >= peer->until_ms)
+			if (fds[i].revents || clock_ms() >= peer->until_ms)
 				peer_turn(handshake, peer);
 		}
 		if (fds[1].revents)
@@ -310,7 +305,7 @@ const char *handshake_address(const struct handshake *handshake)
 static enum mc_status wait_for(int fd, short events, uint64_t until_ms)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = events};
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 
 	if (now >= until_ms)
 		return MC_TIMEOUT;
@@ -388,7 +383,7 @@ static enum mc_status reply_take(struct writer *in, enum handshake_type type, ch
 enum mc_status handshake_ask(const char *address, enum handshake_type type, const char *request,
 			     uint32_t timeout_ms, char **reply)
 {
-	uint64_t until_ms = now_ms() + timeout_ms;
+	uint64_t until_ms = clock_ms() + timeout_ms;
 	struct net_address peer;
 	struct writer in;
 	CLEANUP_FD int fd = -1;

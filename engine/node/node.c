@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/net.h"
 #include "engine/node/internal.h"
 
@@ -171,12 +172,7 @@ static void *janitor_thread(void *context)
 	pthread_setname_np(pthread_self(), "mc-janitor");
 	pthread_mutex_lock(&node->lock);
 	while (!node->stopping) {
-		struct timespec until;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		uint64_t ns = (uint64_t)until.tv_nsec + sleep_ms * 1000000ull;
-		until.tv_sec += (time_t)(ns / 1000000000u);
-		until.tv_nsec = (long)(ns % 1000000000u);
-		pthread_cond_timedwait(&node->wake, &node->lock, &until);
+		(void)clock_cond_wait(&node->wake, &node->lock, clock_ns() + sleep_ms * 1000000ull);
 		if (node->stopping)
 			break;
 		pthread_mutex_unlock(&node->lock);
@@ -190,18 +186,13 @@ static void *janitor_thread(void *context)
 static void init_state(struct node *node, const struct node_config *config,
 		       const struct node_events *events)
 {
-	pthread_condattr_t attr;
-
 	node->config = *config;
 	node->events = *events;
 	node->heartbeat_ms = 1000;
 	node->condemned_last = &node->condemned;
 	pthread_mutex_init(&node->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&node->wake, &attr);
-	pthread_cond_init(&node->change, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&node->wake);
+	clock_cond_init(&node->change);
 	if (config->name)
 		snprintf(node->name, sizeof(node->name), "%s", config->name);
 	else
@@ -250,20 +241,13 @@ enum mc_status node_open(const struct node_config *config, const struct node_eve
 
 enum mc_status node_wait_ready(struct node *node, uint32_t timeout_ms)
 {
-	struct timespec until;
+	uint64_t until_ns = clock_ns() + timeout_ms * 1000000ull;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	WITH_LOCK(&node->lock);
 	while (!node->announced) {
 		if (node->stopping)
 			return MC_CANCELLED;
-		if (pthread_cond_timedwait(&node->change, &node->lock, &until) != 0)
+		if (!clock_cond_wait(&node->change, &node->lock, until_ns))
 			break;
 	}
 	if (node->session == 0)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/transport/puller.h"
 
@@ -118,7 +119,7 @@ static void ask_or_end(struct fetch *fetch)
 static bool put_off(struct fetch *fetch, const struct link_request *request)
 {
 	struct puller *puller = fetch->puller;
-	uint64_t now_ns = poller_now_ns();
+	uint64_t now_ns = clock_ns();
 
 	WITH_LOCK(&puller->lock);
 	if (fetch->begun && !span_return(&fetch->todo, request->offset / PULLER_CHUNK_SIZE))
@@ -302,7 +303,7 @@ enum mc_status fetch_accepted(struct link *link, const struct link_request *requ
 	pthread_mutex_unlock(&fetch->puller->lock);
 	if (fetch->puller->config.descriptors)
 		return lent(fetch, link);
-	renew(fetch, poller_now_ns());
+	renew(fetch, clock_ns());
 	if (!described && !fetch->begun && !begin(fetch))
 		return MC_OK;
 	link->body.fetch = fetch;

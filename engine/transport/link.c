@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/transport/fetch.h"
 #include "engine/transport/puller.h"
@@ -23,7 +24,7 @@ struct link *link_new(struct puller *puller, struct peer *peer, int fd)
 	link->peer = peer;
 	link->shelf = -1;
 	link->request_free = LINK_NO_SLOT;
-	link->progress_ns = poller_now_ns();
+	link->progress_ns = clock_ns();
 	writer_init(&link->out);
 	return link;
 }

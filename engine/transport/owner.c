@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/failpoint.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
@@ -304,7 +305,7 @@ static void visitor_ready(struct watch *watch, uint32_t events)
 	struct owner *owner = visitor->owner;
 
 	(void)events;
-	visitor->active_ns = poller_now_ns();
+	visitor->active_ns = clock_ns();
 	enum mc_status status = serve(visitor);
 	if (status == MC_PROTOCOL)
 		log_warn("%s: dropped a peer that does not speak the protocol known=%d",
@@ -318,7 +319,7 @@ static void visitor_ready(struct watch *watch, uint32_t events)
 	if (status)
 		visitor_drop(visitor);
 	if (owner->visitors)
-		poller_alarm(&owner->poller, poller_now_ns() + OWNER_KEEP_MS * MS_NS);
+		poller_alarm(&owner->poller, clock_ns() + OWNER_KEEP_MS * MS_NS);
 }
 
 static void visitor_add(struct owner *owner, int fd)
@@ -331,7 +332,7 @@ static void visitor_add(struct owner *owner, int fd)
 	}
 	visitor->watch = (struct watch){.ready = visitor_ready, .fd = fd};
 	visitor->owner = owner;
-	visitor->active_ns = poller_now_ns();
+	visitor->active_ns = clock_ns();
 	visitor->answer.fd = -1;
 	visitor->next = owner->visitors;
 	visitor->at = &owner->visitors;
@@ -342,7 +343,7 @@ static void visitor_add(struct owner *owner, int fd)
 	atomic_fetch_add(&owner->visits, 1);
 	if (poller_watch(&owner->poller, &visitor->watch, EPOLLIN))
 		visitor_drop(visitor);
-	poller_alarm(&owner->poller, poller_now_ns() + OWNER_KEEP_MS * MS_NS);
+	poller_alarm(&owner->poller, clock_ns() + OWNER_KEEP_MS * MS_NS);
 }
 
 static void listener_ready(struct watch *watch, uint32_t events)
@@ -368,7 +369,7 @@ static void listener_ready(struct watch *watch, uint32_t events)
 		 mc_status_text(status));
 	owner->deaf = true;
 	(void)poller_forget(&owner->poller, &owner->listener);
-	poller_alarm(&owner->poller, poller_now_ns() + DEAF_MS * MS_NS);
+	poller_alarm(&owner->poller, clock_ns() + DEAF_MS * MS_NS);
 }
 
 /* --- time --------------------------------------------------------------- */
@@ -398,7 +399,7 @@ static void turn(void *context, bool alarmed)
 	struct owner *owner = context;
 
 	if (alarmed)
-		look_after(owner, poller_now_ns());
+		look_after(owner, clock_ns());
 	if (alarmed && owner->deaf) {
 		owner->listener.fd = owner->config.listen_fd;
 		owner->deaf = poller_watch(&owner->poller, &owner->listener, EPOLLIN) != MC_OK;

@@ -15,14 +15,6 @@
 
 #define POLLER_BATCH 64
 
-uint64_t poller_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void drain(struct watch *watch)
 {
 	uint64_t count;

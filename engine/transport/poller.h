@@ -65,7 +65,4 @@ void poller_wake(struct poller *poller);
 /* Have turn(alarmed) called at this time (CLOCK_MONOTONIC), unless it will be before. */
 void poller_alarm(struct poller *poller, uint64_t at_ns);
 
-/* CLOCK_MONOTONIC. */
-uint64_t poller_now_ns(void);
-
 #endif

@@ -11,6 +11,7 @@
 
 #include "engine/base/attend.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 #include "engine/transport/fetch.h"
@@ -259,7 +260,7 @@ static void link_ready(struct watch *watch, uint32_t events)
 		}
 		WITH_LOCK(&puller->lock);
 		link->state = LINK_OPEN;
-		link->progress_ns = poller_now_ns();
+		link->progress_ns = clock_ns();
 		link_flush_locked(link);
 		return;
 	}
@@ -297,7 +298,7 @@ static enum mc_status overdue_locked(struct fetch *fetch)
 			link->suspect = true;
 		return MC_UNREACHABLE;
 	}
-	if (!fetch->retry_ns && link->progress_ns + fetch->pull->step_ms * MS_NS <= poller_now_ns())
+	if (!fetch->retry_ns && link->progress_ns + fetch->pull->step_ms * MS_NS <= clock_ns())
 		link->suspect = true;
 	return MC_TIMEOUT;
 }
@@ -441,7 +442,7 @@ static void turn(void *context, bool alarmed)
 	bool dead = puller->dead != NULL;
 	pthread_mutex_unlock(&puller->lock);
 	if (alarmed || attention) {
-		now_ns = poller_now_ns();
+		now_ns = clock_ns();
 		while (sweep(puller, now_ns)) {
 		}
 		tend_links(puller, now_ns);
@@ -473,7 +474,7 @@ void puller_pull(struct puller *puller, const char *endpoint, struct transport_p
 	fetch->version = pull->version;
 	fetch->deadline_ns = pull->deadline_ns;
 	if (fetch->deadline_ns == 0)
-		fetch->deadline_ns = poller_now_ns() + pull->step_ms * MS_NS;
+		fetch->deadline_ns = clock_ns() + pull->step_ms * MS_NS;
 	WITH_LOCK(&puller->lock);
 	struct peer *peer = peer_of_locked(puller, endpoint);
 	pull->state = fetch;
@@ -514,7 +515,7 @@ void puller_release_locked(struct puller *puller, struct link *link, uint64_t id
 	link_release_locked(link, id, version);
 	if (link->out.size >= RELEASES_SIZE_MAX)
 		link_flush_locked(link);
-	poller_alarm(&puller->poller, poller_now_ns() + RELEASE_MS * MS_NS);
+	poller_alarm(&puller->poller, clock_ns() + RELEASE_MS * MS_NS);
 }
 
 void puller_finish(struct puller *puller, struct fetch *fetch, enum mc_status status)
@@ -550,7 +551,7 @@ enum mc_status puller_take(struct puller *puller, const char *endpoint, const ch
 	taken = loan_new_locked(link, id, 0);
 	if (!taken)
 		return MC_NO_MEMORY;
-	link->taken_ns = poller_now_ns();
+	link->taken_ns = clock_ns();
 	*fd = STEAL_FD(file);
 	*loan = taken;
 	return MC_OK;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/crc32c.h"
 #include "engine/base/failpoint.h"
 #include "engine/base/log.h"
@@ -215,7 +216,7 @@ static enum mc_status read_once(struct link *link, bool *drained)
 	if (status)
 		return status;
 	*drained = got < (size_t)body + input;
-	link->progress_ns = poller_now_ns();
+	link->progress_ns = clock_ns();
 	uint32_t bytes = got < body ? (uint32_t)got : body;
 	link->input_end += (uint32_t)got - bytes;
 	if (bytes)
@@ -237,7 +238,7 @@ static enum mc_status siphon_once(struct link *link, bool *drained)
 	if (taken == 0)
 		return status;
 	*drained = taken < due;
-	link->progress_ns = poller_now_ns();
+	link->progress_ns = clock_ns();
 	if (status)
 		fetch_end(fetch, status);
 	body_took(link, taken);

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "fs/fs.h"
 
 static void attr_done(void *context, enum mc_status status, struct object *object)
@@ -43,14 +44,6 @@ static struct mc_time time_of(struct timespec t)
 	return (struct mc_time){.s = t.tv_sec, .ns = (uint32_t)t.tv_nsec};
 }
 
-static struct mc_time time_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return time_of(now);
-}
-
 static uint32_t setattr_mask(const struct stat *st, int to_set, struct mc_attr *attr)
 {
 	uint32_t mask = 0;
@@ -68,9 +61,9 @@ static uint32_t setattr_mask(const struct stat *st, int to_set, struct mc_attr *
 	attr->mode = st->st_mode;
 	attr->uid = st->st_uid;
 	attr->gid = st->st_gid;
-	attr->atime = to_set & FUSE_SET_ATTR_ATIME_NOW ? time_now() : time_of(st->st_atim);
-	attr->mtime = to_set & FUSE_SET_ATTR_MTIME_NOW ? time_now() : time_of(st->st_mtim);
-	attr->ctime = time_now();
+	attr->atime = to_set & FUSE_SET_ATTR_ATIME_NOW ? clock_real() : time_of(st->st_atim);
+	attr->mtime = to_set & FUSE_SET_ATTR_MTIME_NOW ? clock_real() : time_of(st->st_mtim);
+	attr->ctime = clock_real();
 	return mask ? mask | MC_SET_CTIME : 0;
 }
 

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
@@ -98,21 +97,13 @@ static void on_tick(void *context)
 	}
 }
 
-static struct timespec deadline_in(uint32_t timeout_ms)
-{
-	uint64_t ns = clock_ns() + timeout_ms * 1000000ull;
-
-	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u),
-				 .tv_nsec = (long)(ns % 1000000000u)};
-}
-
 static enum mc_status wait_welcome(struct master *master)
 {
-	struct timespec deadline = deadline_in(master->timeout_ms);
+	uint64_t deadline_ns = clock_ns() + master->timeout_ms * 1000000ull;
 
 	WITH_LOCK(&master->lock);
 	while (!master->welcomed && (master->patient || master->attempts < MASTER_ATTEMPTS_MAX)) {
-		if (pthread_cond_timedwait(&master->changed, &master->lock, &deadline) != 0)
+		if (!clock_cond_wait(&master->changed, &master->lock, deadline_ns))
 			return MC_TIMEOUT;
 	}
 	return master->welcomed ? MC_OK : MC_UNREACHABLE;
@@ -130,7 +121,6 @@ enum mc_status master_open(const char *address, uint32_t timeout_ms, struct mast
 		.context = m,
 		.tick_ms = MASTER_TICK_MS,
 	};
-	pthread_condattr_t monotonic;
 
 	MUST(m != NULL);
 	m->timeout_ms = timeout_ms;
@@ -138,10 +128,7 @@ enum mc_status master_open(const char *address, uint32_t timeout_ms, struct mast
 	m->opened_ns = clock_ns();
 	writer_init(&m->body);
 	pthread_mutex_init(&m->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&m->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_cond_init(&m->changed);
 	enum mc_status status = client_open(address, &events, &m->client);
 	if (status) {
 		master_close(m);
@@ -191,7 +178,8 @@ static void on_reply(void *context, enum mc_status status, struct reader *body, 
 enum mc_status master_ask(struct master *master, enum mc_verb verb, const struct writer *body,
 			  struct reader *answer)
 {
-	struct timespec deadline = deadline_in(master->timeout_ms + MASTER_GRACE_MS);
+	uint64_t deadline_ns =
+		clock_ns() + ((uint64_t)master->timeout_ms + MASTER_GRACE_MS) * 1000000u;
 
 	pthread_mutex_lock(&master->lock);
 	master->answered = false;
@@ -199,7 +187,7 @@ enum mc_status master_ask(struct master *master, enum mc_verb verb, const struct
 	client_call(master->client, verb, body, master->timeout_ms, on_reply, master);
 	WITH_LOCK(&master->lock);
 	while (!master->answered) {
-		if (pthread_cond_timedwait(&master->changed, &master->lock, &deadline) != 0)
+		if (!clock_cond_wait(&master->changed, &master->lock, deadline_ns))
 			return MC_TIMEOUT;
 	}
 	reader_init(answer, master->body.data, master->body.size);
