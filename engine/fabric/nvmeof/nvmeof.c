@@ -110,11 +110,9 @@ static void wait_for_other(struct nvmeof *fabric, uint64_t timeout_ns)
 {
 	uint64_t end = clock_ns() + (timeout_ns < WAIT_MAX ? timeout_ns : WAIT_MAX);
 	uint64_t round = fabric->rounds;
-	struct timespec until = {.tv_sec = (time_t)(end / 1000000000u),
-				 .tv_nsec = (long)(end % 1000000000u)};
 
 	while (fabric->rounds == round) {
-		if (pthread_cond_timedwait(&fabric->round, &fabric->lock, &until) != 0)
+		if (!clock_cond_wait(&fabric->round, &fabric->lock, end))
 			return;
 	}
 }
@@ -189,16 +187,6 @@ static enum mc_status open_ring(struct nvmeof *fabric)
 	return MC_OK;
 }
 
-static void init_round(pthread_cond_t *round)
-{
-	pthread_condattr_t monotonic;
-
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(round, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-}
-
 static enum mc_status nvmeof_open(const struct fabric_config *config, struct fabric **fabric)
 {
 	struct nvmeof *made = calloc(1, sizeof(*made));
@@ -219,7 +207,7 @@ static enum mc_status nvmeof_open(const struct fabric_config *config, struct fab
 		goto err_bounces;
 	pthread_mutex_init(&made->lock, NULL);
 	pthread_mutex_init(&made->region_lock, NULL);
-	init_round(&made->round);
+	clock_cond_init(&made->round);
 	work_init(made);
 	region_open(made);
 	status = MC_NO_MEMORY;

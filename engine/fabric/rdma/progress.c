@@ -94,16 +94,12 @@ void rdma_ended_tell(struct rdma_fabric *fabric, struct rdma_ended *ended)
 enum mc_status progress_open(struct rdma_fabric *fabric)
 {
 	struct progress *progress = &fabric->progress;
-	pthread_condattr_t attr;
 	uint32_t count = 1;
 
 	progress->spin_ns = SPIN_NS_MIN;
 	pthread_mutex_init(&progress->lead, NULL);
 	pthread_mutex_init(&progress->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&progress->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&progress->changed);
 	for (uint32_t i = 0; i < fabric->device_count; i++)
 		count += fabric->devices[i]->completion_count;
 	progress->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -152,11 +148,6 @@ static uint32_t for_each_completion(struct rdma_fabric *fabric,
 static uint32_t reap_all(struct rdma_fabric *fabric)
 {
 	return for_each_completion(fabric, NULL);
-}
-
-static uint64_t clock_after(uint64_t now_ns, uint64_t timeout_ns)
-{
-	return timeout_ns < UINT64_MAX / 2 - now_ns ? now_ns + timeout_ns : UINT64_MAX / 2;
 }
 
 /* Until a completion, or another thread ends slices, or the time is over. */
@@ -233,13 +224,11 @@ static void lead(struct rdma_fabric *fabric, uint64_t generation, uint64_t timeo
 static void follow(struct progress *progress, uint64_t generation, uint64_t timeout_ns)
 {
 	uint64_t until_ns = clock_after(clock_ns(), timeout_ns);
-	struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000u),
-				 .tv_nsec = (long)(until_ns % 1000000000u)};
 
 	atomic_fetch_add(&progress->followers, 1);
 	pthread_mutex_lock(&progress->lock);
 	if (atomic_load(&progress->leading) && atomic_load(&progress->generation) == generation)
-		(void)pthread_cond_timedwait(&progress->changed, &progress->lock, &until);
+		(void)clock_cond_wait(&progress->changed, &progress->lock, until_ns);
 	pthread_mutex_unlock(&progress->lock);
 	atomic_fetch_sub(&progress->followers, 1);
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
@@ -153,12 +152,10 @@ static bool move_some(struct shm *shm)
 void mover_wait_locked(struct shm *shm, uint64_t timeout_ns)
 {
 	uint64_t end = clock_ns() + (timeout_ns < WAIT_MAX_NS ? timeout_ns : WAIT_MAX_NS);
-	struct timespec until = {.tv_sec = (time_t)(end / 1000000000u),
-				 .tv_nsec = (long)(end % 1000000000u)};
 	uint64_t round = shm->rounds;
 
 	while (shm->rounds == round) {
-		if (pthread_cond_timedwait(&shm->round, &shm->lock, &until) != 0)
+		if (!clock_cond_wait(&shm->round, &shm->lock, end))
 			return;
 	}
 }
@@ -302,13 +299,8 @@ static void *run(void *context)
 
 enum mc_status mover_start(struct shm *shm)
 {
-	pthread_condattr_t monotonic;
-
 	pthread_mutex_init(&shm->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&shm->round, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_cond_init(&shm->round);
 	slice_queue_init(&shm->ready);
 	watch(shm, shm->kick_fd, SHM_ID_KICK);
 	watch(shm, shm->listen_fd, SHM_ID_LISTEN);

@@ -146,21 +146,12 @@ static uint64_t turns_now(struct tcp *tcp)
 
 static void follow(struct tcp *tcp, uint64_t turns, uint64_t timeout_ns)
 {
-	struct timespec until;
+	uint64_t until_ns = clock_after(clock_ns(), timeout_ns);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	uint64_t ns = (uint64_t)until.tv_nsec + timeout_ns % 1000000000u;
-	until.tv_sec += (time_t)(timeout_ns / 1000000000u + ns / 1000000000u);
-	until.tv_nsec = (long)(ns % 1000000000u);
 	WITH_LOCK(&tcp->turn_lock);
 	tcp->followers++;
-	while (tcp->turns == turns) {
-		int rc = timeout_ns == UINT64_MAX
-				 ? pthread_cond_wait(&tcp->turned, &tcp->turn_lock)
-				 : pthread_cond_timedwait(&tcp->turned, &tcp->turn_lock, &until);
-		if (rc == ETIMEDOUT)
-			break;
-	}
+	while (tcp->turns == turns && clock_cond_wait(&tcp->turned, &tcp->turn_lock, until_ns))
+		;
 	tcp->followers--;
 }
 
@@ -242,17 +233,12 @@ static void close_all(const struct tcp *tcp)
 
 enum mc_status driver_start(struct tcp *tcp)
 {
-	pthread_condattr_t monotonic;
-
 	tcp->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	tcp->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	tcp->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&tcp->drive, NULL);
 	pthread_mutex_init(&tcp->turn_lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&tcp->turned, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	clock_cond_init(&tcp->turned);
 	if (tcp->epoll_fd >= 0 && watch(tcp, &tcp->timer_fd) && watch(tcp, &tcp->kick_fd) &&
 	    pthread_create(&tcp->mover, NULL, move, tcp) == 0)
 		return MC_OK;
