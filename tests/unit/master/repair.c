@@ -1,92 +1,10 @@
-/* Placement, and the order, the rate and the delay of repair, by a clock that the test owns. */
+/* The order, the rate and the delay of repair, by a clock that the test owns. */
 #include "master/repair.h"
 
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
-#include "engine/base/log.h"
 #include "master/budget.h"
-#include "master/placement.h"
 #include "master/rank.h"
-#include "master/replicas.h"
 #include "master/standing.h"
-#include "master/state.h"
-
-#define MIB	 (1ull << 20)
-#define TTL_MS	 5000u
-#define DELAY_MS 10000u
-
-static struct mc_master *m;
-static uint64_t next_id;
-
-static void setup_rate(uint64_t rate)
-{
-	log_open("/dev/null");
-	m = calloc(1, sizeof(*m));
-	m->now_ms = 1000000;
-	m->ttl_ms = TTL_MS;
-	m->repair_delay_ms = DELAY_MS;
-	next_id = 100;
-	ck_assert_int_eq(catalog_init(&m->catalog), MC_OK);
-	ck_assert_int_eq(nodes_init(&m->nodes), MC_OK);
-	m->repair = repair_new(rate, m->now_ms);
-	ck_assert_ptr_nonnull(m->repair);
-}
-
-static void setup(void)
-{
-	setup_rate(1ull << 40);
-}
-
-static void teardown(void)
-{
-	repair_free(m->repair);
-	catalog_fini(&m->catalog);
-	nodes_fini(&m->nodes);
-	policies_fini(&m->policies);
-	free(m);
-}
-
-static struct node *node_new(uint8_t number, const char *host)
-{
-	uint8_t uuid[16] = {number};
-	struct node *node;
-
-	ck_assert_int_eq(nodes_get(&m->nodes, uuid, &node), MC_OK);
-	snprintf(node->public.name, sizeof(node->public.name), "n%u", number);
-	snprintf(node->public.host, sizeof(node->public.host), "%s", host);
-	node->public.capacity = 1024 * MIB;
-	nodes_enter(&m->nodes, node, m->now_ms);
-	nodes_settle(node);
-	return node;
-}
-
-static struct entry *object_new(struct node *node, uint64_t size, unsigned wanted)
-{
-	struct mc_attr attr = {.id = next_id++,
-			       .version = 1,
-			       .size = size,
-			       .allocated = size,
-			       .mode = S_IFREG | 0644,
-			       .flags = MC_ATTR_REPLICAS_PUT(wanted)};
-	struct entry *entry;
-	char name[32];
-
-	snprintf(name, sizeof(name), "k%lu", (unsigned long)attr.id);
-	ck_assert_int_eq(catalog_add(&m->catalog, m->catalog.root->directory, name, strlen(name),
-				     &attr, &entry),
-			 MC_OK);
-	ck_assert_int_eq(replicas_add(m, entry, node, MC_REPLICA_PRIMARY), MC_OK);
-	return entry;
-}
-
-static void copy_on(struct entry *entry, struct node *node, enum mc_replica_kind kind)
-{
-	ck_assert_int_eq(replicas_add(m, entry, node, kind), MC_OK);
-}
+#include "tests/unit/master/fleet.h"
 
 /* The copy that is under way to a node arrives. */
 static void arrive(struct entry *entry)
@@ -131,82 +49,6 @@ static struct repair_counters counted(void)
 	repair_counters(m->repair, &counters);
 	return counters;
 }
-
-/* -- placement -- */
-
-static uint64_t seed = 7;
-
-static struct node *choose(const uint16_t *held, uint32_t count, uint64_t size,
-			   const struct mc_placement *placement)
-{
-	struct placement_wish wish = {.size = size,
-				      .held = held,
-				      .held_count = count,
-				      .placement = placement,
-				      .random = &seed};
-	bool later;
-
-	struct node *node = placement_choose(&m->nodes, &wish, &later);
-	ck_assert(!later);
-	return node;
-}
-
-START_TEST(a_copy_goes_to_another_host_while_there_is_one)
-{
-	struct node *a = node_new(1, "h1");
-	struct node *same = node_new(2, "h1");
-	struct node *other = node_new(3, "h2");
-	uint16_t held[] = {(uint16_t)node_index(a)};
-
-	for (int i = 0; i < 100; i++)
-		ck_assert_ptr_eq(choose(held, 1, MIB, NULL), other);
-	other->public.draining = true;
-	ck_assert_ptr_eq(choose(held, 1, MIB, NULL), same);
-	same->public.alive = false;
-	ck_assert_ptr_null(choose(held, 1, MIB, NULL));
-}
-END_TEST
-
-START_TEST(a_copy_goes_only_where_it_can_fit)
-{
-	struct node *a = node_new(1, "h1");
-	struct node *b = node_new(2, "h2");
-	uint16_t held[] = {(uint16_t)node_index(a)};
-
-	ck_assert_ptr_null(choose(held, 1, 1024 * MIB, NULL));
-	b->public.capacity = 2048 * MIB;
-	ck_assert_ptr_eq(choose(held, 1, 1024 * MIB, NULL), b);
-}
-END_TEST
-
-START_TEST(preferred_nodes_come_first_in_their_order)
-{
-	struct mc_placement placement = {.preferred_count = 2, .preferred = {"n3", "n2"}};
-
-	for (uint8_t i = 1; i <= 4; i++)
-		node_new(i, "h");
-	ck_assert_str_eq(choose(NULL, 0, 1, &placement)->public.name, "n3");
-	m->nodes.table[2].public.alive = false;
-	ck_assert_str_eq(choose(NULL, 0, 1, &placement)->public.name, "n2");
-}
-END_TEST
-
-START_TEST(of_two_that_are_drawn_by_free_memory_the_freer_takes_it)
-{
-	int counts[3] = {0};
-
-	for (uint8_t i = 0; i < 3; i++)
-		node_new(i + 1u, "h")->public.used = (1024 - 100 * (i + 1u) * (i + 1u)) * MIB;
-	for (int i = 0; i < 10000; i++)
-		counts[node_index(choose(NULL, 0, 1, NULL))]++;
-	/* Free are 1 : 4 : 9 of 14.  The largest of two draws: 1, 24 and 171 of 196. */
-	ck_assert_int_lt(abs(counts[0] - 51), 30);
-	ck_assert_int_lt(abs(counts[1] - 1224), 150);
-	ck_assert_int_lt(abs(counts[2] - 8724), 150);
-}
-END_TEST
-
-/* -- repair -- */
 
 START_TEST(an_object_of_a_lost_node_is_copied_after_the_delay)
 {
@@ -743,32 +585,6 @@ START_TEST(a_budget_saves_up_no_more_than_a_second)
 }
 END_TEST
 
-START_TEST(the_longest_prefix_that_says_something_counts_field_by_field)
-{
-	struct mc_placement all = {.replicas = 2, .pin = MC_PIN_ON};
-	struct mc_placement inner = {.replicas = 3, .ack = 2};
-	struct mc_placement said;
-
-	ck_assert_int_eq(policies_set(&m->policies, "a", 1, &all), MC_OK);
-	ck_assert_int_eq(policies_set(&m->policies, "a/b", 3, &inner), MC_OK);
-	const struct policy *policy = policies_of(&m->policies, "a/b/c", 5, &said);
-	ck_assert_uint_eq(policy->prefix_size, 3);
-	ck_assert_uint_eq(said.replicas, 3);
-	ck_assert_uint_eq(said.ack, 2);
-	ck_assert_uint_eq(said.pin, MC_PIN_ON);
-	policies_of(&m->policies, "a/bc", 4, &said);
-	ck_assert_uint_eq(said.replicas, 2);
-	ck_assert_ptr_null(policies_of(&m->policies, "ab", 2, &said));
-	ck_assert_uint_eq(said.replicas, 0);
-	/* What is not said again stays. */
-	struct mc_placement more = {.ack = 1};
-	ck_assert_int_eq(policies_set(&m->policies, "a", 1, &more), MC_OK);
-	policies_of(&m->policies, "a", 1, &said);
-	ck_assert_uint_eq(said.replicas, 2);
-	ck_assert_uint_eq(said.ack, 1);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("repair");
@@ -776,10 +592,6 @@ int main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, a_copy_goes_to_another_host_while_there_is_one);
-	tcase_add_test(tc, a_copy_goes_only_where_it_can_fit);
-	tcase_add_test(tc, preferred_nodes_come_first_in_their_order);
-	tcase_add_test(tc, of_two_that_are_drawn_by_free_memory_the_freer_takes_it);
 	tcase_add_test(tc, an_object_of_a_lost_node_is_copied_after_the_delay);
 	tcase_add_test(tc, a_node_that_flaps_starts_nothing);
 	tcase_add_test(tc, a_master_that_has_just_begun_to_lead_waits_for_its_nodes);
@@ -803,11 +615,6 @@ int main(void)
 	tcase_add_test(tc, a_late_copy_is_given_to_another_node);
 	tcase_add_test(tc, a_node_gets_so_many_copies_at_once_and_no_more);
 	tcase_add_test(tc, a_budget_saves_up_no_more_than_a_second);
-	tcase_add_test(tc, the_longest_prefix_that_says_something_counts_field_by_field);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

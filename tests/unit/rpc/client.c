@@ -1,33 +1,7 @@
-/* A pipelined connection to a master: answered, broken, silent, and closed. */
+/* A pipelined connection to a master: answered, broken, and silent. */
 #include "engine/base/attend.h"
+#include "engine/base/cleanup.h"
 #include "tests/unit/rpc/peer.h"
-
-#include "engine/rpc/calls.h"
-
-static struct peer peer;
-static struct client *client;
-static char address[NET_TEXT_SIZE + 8];
-
-static void setup(void)
-{
-	peer_name(&peer);
-	snprintf(address, sizeof(address), "unix:%s", peer.name);
-}
-
-static void teardown(void)
-{
-	client_close(client);
-	peer_end(&peer);
-}
-
-/* A client that has been welcomed. */
-static void connected(void)
-{
-	peer_listen(&peer, peer.name);
-	client = peer_client(address);
-	peer_welcome(&peer);
-	SEEN_WAIT(seen.welcomes == 1);
-}
 
 /* -- a connection that stands -- */
 
@@ -155,45 +129,6 @@ START_TEST(a_connection_that_ends_while_it_is_attended_to_is_made_anew)
 	answer_wait(&answer);
 	ck_assert_uint_eq(answer.value, 8);
 	ck_assert(answer.resent);
-}
-END_TEST
-
-START_TEST(what_is_sent_again_is_the_same_request_and_says_since_when)
-{
-	struct answer answer = {0}, later = {0};
-
-	connected();
-	call(client, 7, 20000, &answer);
-	peer_receive(&peer);
-	uint64_t id = peer.frame.request_id;
-	ck_assert_uint_eq(peer.frame.age_s, 0);
-	for (unsigned again = 1; again <= 2; again++) {
-		peer_hang_up(&peer);
-		peer_welcome(&peer);
-		peer_receive(&peer);
-		ck_assert_uint_eq(peer.frame.request_id, id);
-		ck_assert_uint_ge(peer.frame.age_s, 1);
-		ck_assert_uint_le(peer.frame.age_s, 20 + 1);
-	}
-	peer_reply(&peer, id, MC_OK, 8);
-	answer_wait(&answer);
-	call(client, 8, 20000, &later);
-	peer_receive(&peer);
-	ck_assert_uint_eq(peer.frame.request_id, id + 1);
-	ck_assert_uint_eq(peer.frame.age_s, 0);
-	peer_reply(&peer, id + 1, MC_OK, 8);
-	answer_wait(&later);
-}
-END_TEST
-
-START_TEST(no_two_clients_use_the_same_requests)
-{
-	struct calls one, two;
-
-	calls_init(&one);
-	calls_init(&two);
-	uint64_t apart = one.next_id - two.next_id;
-	ck_assert_uint_gt(apart < -apart ? apart : -apart, 1ull << 32);
 }
 END_TEST
 
@@ -342,14 +277,6 @@ START_TEST(a_push_right_behind_the_welcome_arrives)
 }
 END_TEST
 
-static void call_again(void *context, enum mc_status status, struct reader *body, bool resent)
-{
-	(void)status;
-	(void)body;
-	(void)resent;
-	call(client, 2, 5000, context);
-}
-
 START_TEST(a_callback_may_call)
 {
 	struct answer answer = {0};
@@ -420,175 +347,7 @@ START_TEST(eight_threads_call_at_once)
 }
 END_TEST
 
-/* -- deadlines -- */
-
-static uint64_t ms_since(uint64_t begin_ns)
-{
-	return (clock_ns() - begin_ns) / 1000000;
-}
-
-START_TEST(a_call_without_an_answer_times_out)
-{
-	struct answer answer = {0}, next = {0};
-
-	connected();
-	uint64_t begin = clock_ns();
-	call(client, 1, 100, &answer);
-	answer_wait(&answer);
-	ck_assert_int_eq(answer.status, MC_TIMEOUT);
-	ck_assert_uint_ge(ms_since(begin), 100);
-	ck_assert_uint_lt(ms_since(begin), 2000);
-	/* A late reply is nobody's; the connection goes on. */
-	peer_receive(&peer);
-	peer_reply(&peer, peer.frame.request_id, MC_OK, 1);
-	call(client, 2, 5000, &next);
-	peer_receive(&peer);
-	peer_reply(&peer, peer.frame.request_id, MC_OK, 6);
-	answer_wait(&next);
-	ck_assert_uint_eq(next.value, 6);
-	ck_assert_int_eq(seen_get(&answer.count), 1);
-	ck_assert_int_eq(seen_get(&seen.losses), 0);
-}
-END_TEST
-
-START_TEST(a_call_times_out_where_nobody_listens)
-{
-	struct answer answer = {0};
-
-	client = peer_client(address);
-	uint64_t begin = clock_ns();
-	call(client, 1, 100, &answer);
-	answer_wait(&answer);
-	ck_assert_int_eq(answer.status, MC_UNREACHABLE);
-	ck_assert(!answer.resent);
-	ck_assert_uint_lt(ms_since(begin), 2500);
-}
-END_TEST
-
-START_TEST(a_call_times_out_where_nobody_says_welcome)
-{
-	struct answer answer = {0};
-
-	peer_listen(&peer, peer.name);
-	client = peer_client(address);
-	peer_accept(&peer);
-	uint64_t begin = clock_ns();
-	call(client, 1, 100, &answer);
-	answer_wait(&answer);
-	ck_assert_int_eq(answer.status, MC_UNREACHABLE);
-	ck_assert_uint_lt(ms_since(begin), 1000);
-	ck_assert(!peer_readable(peer.fd, 0)); /* nothing is sent before the welcome */
-}
-END_TEST
-
-/* -- reconnecting -- */
-
-START_TEST(a_call_waits_for_the_connection)
-{
-	struct answer answer = {0};
-
-	client = peer_client(address);
-	call(client, 5, 10000, &answer);
-	usleep(50000);
-	peer_listen(&peer, peer.name);
-	peer_welcome(&peer);
-	peer_receive(&peer);
-	ck_assert_uint_eq(get_u32(&peer.in), 5);
-	peer_reply(&peer, peer.frame.request_id, MC_OK, 6);
-	answer_wait(&answer);
-	ck_assert_uint_eq(answer.value, 6);
-	ck_assert(!answer.resent);
-}
-END_TEST
-
-START_TEST(what_was_not_answered_is_sent_again_in_order)
-{
-	enum { COUNT = 3000, LATER = 3 }; /* more than a bucket holds one of */
-	static struct answer answers[COUNT + LATER];
-
-	connected();
-	for (uint32_t i = 0; i < COUNT; i++)
-		call(client, i, 30000, &answers[i]);
-	for (uint32_t i = 0; i < COUNT; i++) {
-		peer_receive(&peer);
-		if (i % 10 == 0)
-			peer_reply(&peer, peer.frame.request_id, MC_OK, i);
-	}
-	for (uint32_t i = 0; i < COUNT; i += 10)
-		answer_wait(&answers[i]);
-	peer_hang_up(&peer);
-	SEEN_WAIT(seen.losses == 1);
-	for (uint32_t i = COUNT; i < COUNT + LATER; i++)
-		call(client, i, 30000, &answers[i]);
-	peer_welcome(&peer);
-	for (uint32_t i = 0; i < COUNT + LATER; i++) {
-		if (i < COUNT && i % 10 == 0)
-			continue;
-		peer_receive(&peer);
-		ck_assert_uint_eq(get_u32(&peer.in), i);
-		peer_reply(&peer, peer.frame.request_id, MC_OK, i);
-	}
-	for (uint32_t i = 0; i < COUNT + LATER; i++) {
-		answer_wait(&answers[i]);
-		ck_assert_int_eq(answers[i].count, 1);
-		ck_assert_uint_eq(answers[i].value, i);
-		ck_assert_int_eq(answers[i].resent, i < COUNT && i % 10 != 0);
-	}
-	ck_assert_int_eq(seen_get(&seen.hellos), 2);
-	ck_assert_int_eq(seen_get(&seen.losses), 1);
-}
-END_TEST
-
-START_TEST(a_refusal_of_what_was_sent_before_tells_nothing_of_that)
-{
-	struct answer first = {0}, again = {0};
-
-	connected();
-	call(client, 1, 30000, &first);
-	peer_receive(&peer);
-	peer_reply(&peer, peer.frame.request_id, MC_READ_ONLY, 0);
-	answer_wait(&first);
-	ck_assert_int_eq(first.status, MC_READ_ONLY); /* nothing happened */
-	call(client, 2, 30000, &again);
-	peer_receive(&peer);
-	peer_hang_up(&peer);
-	peer_welcome(&peer);
-	peer_receive(&peer);
-	peer_reply(&peer, peer.frame.request_id, MC_READ_ONLY, 0);
-	answer_wait(&again);
-	ck_assert_int_eq(again.status, MC_TIMEOUT);
-}
-END_TEST
-
-START_TEST(what_belongs_to_a_session_is_not_sent_in_the_next)
-{
-	struct answer here = {0}, unsent = {0}, any = {0};
-
-	connected();
-	client_call_here(client, MC_VERB_ANNOUNCED, NULL, 30000, on_answer, &here);
-	call(client, 7, 30000, &any);
-	peer_receive(&peer);
-	peer_receive(&peer);
-	peer_hang_up(&peer);
-	answer_wait(&here);
-	ck_assert_int_eq(here.status, MC_TIMEOUT);
-	ck_assert_int_eq(seen_get(&seen.losses), 1); /* the owner knows before */
-	peer_welcome(&peer);
-	peer_receive(&peer);
-	ck_assert_uint_eq(peer.frame.verb, MC_VERB_STATFS);
-	peer_reply(&peer, peer.frame.request_id, MC_OK, 8);
-	answer_wait(&any);
-	ck_assert(any.resent);
-	/* Nor what was made while nobody says welcome. */
-	peer_hang_up(&peer);
-	SEEN_WAIT(seen.losses == 2);
-	client_call_here(client, MC_VERB_ANNOUNCED, NULL, 30000, on_answer, &unsent);
-	peer_accept(&peer);
-	peer_hang_up(&peer);
-	answer_wait(&unsent);
-	ck_assert_int_eq(unsent.status, MC_UNREACHABLE);
-}
-END_TEST
+/* -- a connection that breaks -- */
 
 static void garbage_nothing(uint8_t *header)
 {
@@ -736,7 +495,7 @@ START_TEST(silence_beyond_the_ttl_is_the_end)
 	peer_receive(&peer);
 	uint64_t begin = clock_ns();
 	SEEN_WAIT(seen.losses == 1); /* the socket is still open here */
-	ck_assert_uint_lt(ms_since(begin), 2000);
+	ck_assert_uint_lt(ms_since(begin), PEER_WAIT_MS);
 	ck_assert(!client_connected(client));
 	peer_welcome(&peer);
 	peer_receive(&peer);
@@ -761,231 +520,10 @@ START_TEST(whoever_is_heard_lives)
 }
 END_TEST
 
-/* -- closing -- */
-
-START_TEST(close_cancels_what_waits)
+int main(void)
 {
-	enum { COUNT = 50 };
-	struct answer answers[COUNT] = {{0}};
-
-	if (_i == 1) {
-		connected();
-	} else {
-		client = peer_client(address); /* nobody listens */
-	}
-	for (uint32_t i = 0; i < COUNT; i++)
-		call(client, i, 60000, &answers[i]);
-	client_close(client);
-	client = NULL;
-	for (uint32_t i = 0; i < COUNT; i++) {
-		ck_assert_int_eq(answers[i].count, 1);
-		ck_assert_int_eq(answers[i].status, MC_CANCELLED);
-	}
-}
-END_TEST
-
-START_TEST(a_call_made_while_closing_is_cancelled)
-{
-	struct answer answer = {0};
-
-	connected();
-	client_call(client, MC_VERB_NODES, NULL, 60000, call_again, &answer);
-	client_close(client);
-	client = NULL;
-	ck_assert_int_eq(answer.count, 1);
-	ck_assert_int_eq(answer.status, MC_CANCELLED);
-}
-END_TEST
-
-START_TEST(close_does_not_wait_for_a_welcome)
-{
-	peer_listen(&peer, peer.name);
-	client = peer_client(address);
-	peer_accept(&peer);
-	uint64_t begin = clock_ns();
-	client_close(client);
-	client = NULL;
-	ck_assert_uint_lt(ms_since(begin), 1500);
-}
-END_TEST
-
-/* -- limits -- */
-
-START_TEST(more_than_the_limit_in_flight_is_again)
-{
-	struct answer *answers = calloc(CLIENT_IN_FLIGHT_MAX + 1, sizeof(*answers));
-
-	client = peer_client(address);
-	for (uint32_t i = 0; i <= CLIENT_IN_FLIGHT_MAX; i++)
-		call(client, i, 60000, &answers[i]);
-	seen_lock();
-	int count = answers[CLIENT_IN_FLIGHT_MAX].count;
-	enum mc_status status = answers[CLIENT_IN_FLIGHT_MAX].status;
-	int first = answers[0].count;
-	seen_unlock();
-	ck_assert_int_eq(count, 1);
-	ck_assert_int_eq(status, MC_AGAIN);
-	ck_assert_int_eq(first, 0);
-	client_close(client);
-	client = NULL;
-	for (uint32_t i = 0; i < CLIENT_IN_FLIGHT_MAX; i++)
-		ck_assert_int_eq(answers[i].status, MC_CANCELLED);
-	free(answers);
-}
-END_TEST
-
-/* -- addresses -- */
-
-static const char *const bad_addresses[] = {
-	"",
-	":",
-	":80",
-	"unix:",
-	"host:",
-	"host:port",
-	"host:0",
-	"host:65536",
-	"host:80x",
-	"[::1]:",
-	",",
-	"host:1,",
-	",host:1",
-	"host:1,host:0",
-	"etcd://",
-	"etcd://host",
-	"etcd://host:1/a/b",
-	"etcd://host:1?",
-	"etcd://host:1?ca",
-	"etcd://host:1?color=red",
-	"etcd://host:1?user=a&password_file=/nonexistent",
-};
-
-START_TEST(an_address_that_is_none_is_invalid)
-{
-	struct client *none = NULL;
-
-	ck_assert_int_eq(client_open(bad_addresses[_i], &peer_events, &none), MC_INVALID);
-	ck_assert_ptr_null(none);
-}
-END_TEST
-
-START_TEST(of_several_masters_the_one_that_answers_is_found)
-{
-	struct answer answer = {0};
-	char list[256];
-
-	peer_listen(&peer, peer.name);
-	snprintf(list, sizeof(list), "127.0.0.1:1,unix:@test-nobody,%s", address);
-	client = peer_client(list);
-	peer_welcome(&peer);
-	call(client, 5, PEER_WAIT_MS, &answer);
-	peer_receive(&peer);
-	peer_reply(&peer, peer.frame.request_id, MC_OK, 6);
-	answer_wait(&answer);
-	ck_assert_uint_eq(answer.value, 6);
-}
-END_TEST
-
-START_TEST(one_of_several_that_says_nothing_is_left_soon)
-{
-	struct peer silent;
-	char list[256];
-
-	peer_name(&silent);
-	peer_listen(&silent, silent.name);
-	peer_listen(&peer, peer.name);
-	snprintf(list, sizeof(list), "unix:%s,%s", silent.name, address);
-	uint64_t begun = clock_ns();
-	client = peer_client(list);
-	peer_welcome(&peer);
-	ck_assert_uint_lt(clock_ns() - begun, 2000000000u);
-	peer_end(&silent);
-}
-END_TEST
-
-/* Say welcome as the master of a cluster and an epoch. */
-static void welcome_as(uint64_t cluster, uint32_t epoch)
-{
-	struct writer w;
-
-	peer_accept(&peer);
-	writer_init(&w);
-	put_u32(&w, 1);
-	put_u32(&w, 1);
-	put_u64(&w, cluster);
-	peer_send(&peer,
-		  (struct frame){.kind = MC_FRAME_REPLY,
-				 .epoch = epoch,
-				 .request_id = peer.frame.request_id},
-		  w.data, w.size);
-	writer_fini(&w);
-}
-
-START_TEST(a_master_of_an_older_epoch_is_refused)
-{
-	peer_listen(&peer, peer.name);
-	client = peer_client(address);
-	welcome_as(7, 5);
-	SEEN_WAIT(seen.welcomes == 1);
-	welcome_as(7, 4);
-	welcome_as(7, 5);
-	SEEN_WAIT(seen.welcomes == 2);
-	ck_assert_int_eq(seen_get(&seen.losses), 1);
-	/* Another cluster has epochs of its own. */
-	welcome_as(8, 1);
-	SEEN_WAIT(seen.welcomes == 3);
-}
-END_TEST
-
-static uint16_t listen_tcp(void)
-{
-	struct net_address bound;
-
-	peer_listen(&peer, "127.0.0.1:0");
-	ck_assert_int_eq(net_bound(peer.listen, &bound), MC_OK);
-	return net_port(&bound);
-}
-
-START_TEST(a_master_is_reached_over_tcp)
-{
-	char text[128];
-
-	unsigned port = listen_tcp();
-	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
-	client = peer_client(address);
-	peer_welcome(&peer);
-	SEEN_WAIT(seen.welcomes == 1);
-	client_peer(client, text, sizeof(text));
-	ck_assert_str_eq(text + 4, address);
-	ck_assert_mem_eq(text, "tcp:", 4);
-}
-END_TEST
-
-START_TEST(a_master_on_this_host_is_reached_over_its_socket)
-{
-	char text[128], name[64];
-	struct peer tcp = {.listen = -1, .fd = -1};
-
-	unsigned port = listen_tcp();
-	tcp.listen = peer.listen;
-	snprintf(name, sizeof(name), "@mooncake-master-%u", port);
-	peer_listen(&peer, name);
-	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
-	client = peer_client(address);
-	peer_welcome(&peer);
-	SEEN_WAIT(seen.welcomes == 1);
-	client_peer(client, text, sizeof(text));
-	ck_assert_str_eq(text + 5, name);
-	ck_assert(!peer_readable(tcp.listen, 0));
-	peer_end(&tcp);
-}
-END_TEST
-
-#define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
-
-static void add_standing(Suite *suite)
-{
-	TCase *tc = tcase_create("standing");
+	Suite *suite = suite_create("client");
+	TCase *tc = tcase_create("client");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
@@ -995,8 +533,6 @@ static void add_standing(Suite *suite)
 	tcase_add_test(tc, what_a_caller_attends_to_in_vain_comes_later);
 	tcase_add_test(tc, others_are_answered_by_the_one_that_attends);
 	tcase_add_test(tc, a_connection_that_ends_while_it_is_attended_to_is_made_anew);
-	tcase_add_test(tc, what_is_sent_again_is_the_same_request_and_says_since_when);
-	tcase_add_test(tc, no_two_clients_use_the_same_requests);
 	tcase_add_test(tc, a_call_without_a_body_is_answered);
 	tcase_add_test(tc, replies_come_in_any_order);
 	tcase_add_test(tc, a_reply_to_nobody_is_ignored);
@@ -1007,50 +543,12 @@ static void add_standing(Suite *suite)
 	tcase_add_test(tc, a_callback_may_call);
 	tcase_add_test(tc, a_body_that_failed_is_not_sent);
 	tcase_add_test(tc, eight_threads_call_at_once);
-	tcase_add_loop_test(tc, an_address_that_is_none_is_invalid, 0, ROWS(bad_addresses));
-	tcase_add_test(tc, of_several_masters_the_one_that_answers_is_found);
-	tcase_add_test(tc, one_of_several_that_says_nothing_is_left_soon);
-	tcase_add_test(tc, a_master_of_an_older_epoch_is_refused);
-	tcase_add_test(tc, a_master_is_reached_over_tcp);
-	tcase_add_test(tc, a_master_on_this_host_is_reached_over_its_socket);
-	suite_add_tcase(suite, tc);
-}
-
-static void add_broken(Suite *suite)
-{
-	TCase *tc = tcase_create("broken");
-
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
-	tcase_add_test(tc, a_call_without_an_answer_times_out);
-	tcase_add_test(tc, a_call_times_out_where_nobody_listens);
-	tcase_add_test(tc, a_call_times_out_where_nobody_says_welcome);
-	tcase_add_test(tc, a_call_waits_for_the_connection);
-	tcase_add_test(tc, what_was_not_answered_is_sent_again_in_order);
-	tcase_add_test(tc, what_belongs_to_a_session_is_not_sent_in_the_next);
-	tcase_add_test(tc, a_refusal_of_what_was_sent_before_tells_nothing_of_that);
-	tcase_add_loop_test(tc, garbage_breaks_the_connection, 0, ROWS(garbage));
+	tcase_add_loop_test(tc, garbage_breaks_the_connection, 0, (int)ARRAY_SIZE(garbage));
 	tcase_add_test(tc, half_a_frame_is_none);
-	tcase_add_loop_test(tc, without_a_welcome_it_tries_again, 0, ROWS(no_welcomes));
+	tcase_add_loop_test(tc, without_a_welcome_it_tries_again, 0, (int)ARRAY_SIZE(no_welcomes));
 	tcase_add_test(tc, a_welcome_that_the_owner_refuses_is_none);
 	tcase_add_test(tc, silence_beyond_the_ttl_is_the_end);
 	tcase_add_test(tc, whoever_is_heard_lives);
-	tcase_add_loop_test(tc, close_cancels_what_waits, 0, 2);
-	tcase_add_test(tc, a_call_made_while_closing_is_cancelled);
-	tcase_add_test(tc, close_does_not_wait_for_a_welcome);
-	tcase_add_test(tc, more_than_the_limit_in_flight_is_again);
 	suite_add_tcase(suite, tc);
-}
-
-int main(void)
-{
-	Suite *suite = suite_create("client");
-
-	add_standing(suite);
-	add_broken(suite);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -22,6 +22,7 @@
 #include "engine/base/net.h"
 #include "engine/rpc/client.h"
 #include "engine/rpc/wire.h"
+#include "tests/support/suite.h"
 
 #define PEER_WAIT_MS  10000
 #define PEER_PUSH_MAX 64
@@ -316,6 +317,48 @@ static inline void call(struct client *client, uint32_t value, uint32_t timeout_
 	put_u32(&w, value);
 	client_call(client, MC_VERB_STATFS, &w, timeout_ms, on_answer, answer);
 	writer_fini(&w);
+}
+
+/* -- both, as each test has them -- */
+
+static struct peer peer;
+static struct client *client;
+static char address[NET_TEXT_SIZE + 8];
+
+static inline void setup(void)
+{
+	peer_name(&peer);
+	snprintf(address, sizeof(address), "unix:%s", peer.name);
+}
+
+static inline void teardown(void)
+{
+	client_close(client);
+	peer_end(&peer);
+}
+
+/* A client that has been welcomed. */
+static inline void connected(void)
+{
+	peer_listen(&peer, peer.name);
+	client = peer_client(address);
+	peer_welcome(&peer);
+	SEEN_WAIT(seen.welcomes == 1);
+}
+
+static inline uint64_t ms_since(uint64_t begin_ns)
+{
+	return (clock_ns() - begin_ns) / 1000000;
+}
+
+/* An answer that makes another call, with that context. */
+static inline void call_again(void *context, enum mc_status status, struct reader *body,
+			      bool resent)
+{
+	(void)status;
+	(void)body;
+	(void)resent;
+	call(client, 2, 5000, context);
 }
 
 #endif
