@@ -356,6 +356,20 @@ void net_announce_host(const char *listen_host, char host[NET_HOST_SIZE])
 	snprintf(host, NET_HOST_SIZE, "127.0.0.1");
 }
 
+enum mc_status net_announce(int listen_fd, const char *listen_host, char text[NET_TEXT_SIZE])
+{
+	struct net_address bound;
+	char host[NET_HOST_SIZE];
+	enum mc_status status = net_bound(listen_fd, &bound);
+
+	if (status)
+		return status;
+	net_announce_host(listen_host, host);
+	snprintf(text, NET_TEXT_SIZE, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host,
+		 net_port(&bound));
+	return MC_OK;
+}
+
 enum mc_status net_host_id(char id[NET_HOST_SIZE])
 {
 	char boot[37] = "";

@@ -85,6 +85,10 @@ bool net_peer_trusted(int fd);
  * for "any" the source address of the default route, or loopback. */
 void net_announce_host(const char *listen_host, char host[NET_HOST_SIZE]);
 
+/* The same with the listener's port, as net_parse() reads it. */
+MC_MUST_CHECK enum mc_status net_announce(int listen_fd, const char *listen_host,
+					  char text[NET_TEXT_SIZE]);
+
 /* Equal for processes that can reach each other's abstract sockets: the boot
  * and the network namespace. */
 MC_MUST_CHECK enum mc_status net_host_id(char id[NET_HOST_SIZE]);

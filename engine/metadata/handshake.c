@@ -230,18 +230,15 @@ static enum mc_status listen_as_told(struct handshake *handshake)
 {
 	const struct handshake_config *config = &handshake->config;
 	const char *host = config->listen_host ? config->listen_host : "0.0.0.0";
-	char announced[NET_HOST_SIZE];
-	struct net_address bound;
 	enum mc_status status = net_listen_range(host, config->port_first, config->port_last,
 						 &handshake->listen_fd);
 
 	if (status == MC_OK)
-		status = net_bound(handshake->listen_fd, &bound);
+		status = net_announce(handshake->listen_fd,
+				      config->announce_host ? config->announce_host : host,
+				      handshake->address);
 	if (status != MC_OK)
 		return status;
-	net_announce_host(config->announce_host ? config->announce_host : host, announced);
-	snprintf(handshake->address, sizeof(handshake->address),
-		 strchr(announced, ':') ? "[%s]:%u" : "%s:%u", announced, net_port(&bound));
 	handshake->stop_fd = eventfd(0, EFD_CLOEXEC);
 	return handshake->stop_fd < 0 ? MC_NO_SPACE : MC_OK;
 }

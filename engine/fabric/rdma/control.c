@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -278,19 +277,13 @@ static enum mc_status watch_fd(struct control *control, int fd, struct watch *wa
 static enum mc_status announce(struct rdma_fabric *fabric, const struct fabric_config *config,
 			       const char *listen_host)
 {
-	struct net_address bound;
-	char host[NET_HOST_SIZE];
-	enum mc_status status = net_bound(fabric->control.listen_fd, &bound);
+	const char *host = config->announce_host ? config->announce_host : listen_host;
+	char text[NET_TEXT_SIZE];
+	enum mc_status status = net_announce(fabric->control.listen_fd, host, text);
 
-	if (status)
-		return status;
-	if (config->announce_host)
-		snprintf(host, sizeof(host), "%s", config->announce_host);
-	else
-		net_announce_host(listen_host, host);
-	snprintf(fabric->endpoint, sizeof(fabric->endpoint),
-		 strchr(host, ':') ? "rdma:[%s]:%u" : "rdma:%s:%u", host, net_port(&bound));
-	return MC_OK;
+	if (!status)
+		snprintf(fabric->endpoint, sizeof(fabric->endpoint), "rdma:%s", text);
+	return status;
 }
 
 enum mc_status control_open(struct rdma_fabric *fabric, const struct fabric_config *config)

@@ -45,21 +45,13 @@ void tcp_socket_tune(int fd)
 /* Numeric, so that no peer ever waits for a resolver. */
 static enum mc_status announce(struct tcp *tcp, const struct fabric_config *config, int listen_fd)
 {
-	struct net_address address;
-	char host[NET_HOST_SIZE], text[NET_TEXT_SIZE];
-	enum mc_status status = net_bound(listen_fd, &address);
+	const char *host = config->announce_host ? config->announce_host : config->listen_host;
+	char text[NET_TEXT_SIZE];
+	enum mc_status status = net_announce(listen_fd, host, text);
 
-	if (status)
-		return status;
-	uint16_t port = net_port(&address);
-	net_announce_host(config->announce_host ? config->announce_host : config->listen_host,
-			  host);
-	status = net_resolve_host(host, port, &address);
-	if (status)
-		return status;
-	net_format(&address, text);
-	snprintf(tcp->endpoint, sizeof(tcp->endpoint), TCP_PREFIX "%s", text);
-	return MC_OK;
+	if (!status)
+		snprintf(tcp->endpoint, sizeof(tcp->endpoint), TCP_PREFIX "%s", text);
+	return status;
 }
 
 static enum mc_status start(struct tcp *tcp, const struct fabric_config *config, int listen_fd)

@@ -9,13 +9,13 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 #include "engine/engine.h"
+#include "engine/transport/endpoint.h"
 #include "engine/transport/onesided/carrier.h"
 #include "engine/transport/onesided/exhibit.h"
 #include "engine/transport/owner.h"
@@ -57,47 +57,6 @@ static struct onesided *onesided_of(struct transport *transport)
 	return container_of(transport, struct onesided, transport);
 }
 
-/* What follows "NAME:"; NULL: another kind of endpoint. */
-static const char *address_text(const struct transport_ops *ops, const char *endpoint)
-{
-	size_t size = strlen(ops->name);
-
-	return strncmp(endpoint, ops->name, size) == 0 && endpoint[size] == ':'
-		       ? endpoint + size + 1
-		       : NULL;
-}
-
-static enum mc_status dial(const char *endpoint, int *fd)
-{
-	const char *colon = strchr(endpoint, ':');
-	struct net_address address;
-	enum mc_status status = colon ? net_parse(colon + 1, &address) : MC_INVALID;
-
-	return status ? status : net_connect_start(&address, fd);
-}
-
-/* Numeric, so that no peer ever waits for a resolver. */
-static enum mc_status announce(struct onesided *onesided, const struct transport_config *config,
-			       int listen_fd)
-{
-	struct net_address address;
-	char host[NET_HOST_SIZE], text[NET_TEXT_SIZE];
-	enum mc_status status = net_bound(listen_fd, &address);
-
-	if (status)
-		return status;
-	uint16_t port = net_port(&address);
-	net_announce_host(config->announce_host ? config->announce_host : config->listen_host,
-			  host);
-	status = net_resolve_host(host, port, &address);
-	if (status)
-		return status;
-	net_format(&address, text);
-	snprintf(onesided->endpoint, MC_ENDPOINT_SIZE, "%s:%s", onesided->transport.ops->name,
-		 text);
-	return MC_OK;
-}
-
 /* Nobody looks its segments up: what peers must know goes with each answer. */
 static enum mc_status open_engine(struct onesided *onesided, const struct transport_config *config)
 {
@@ -135,7 +94,7 @@ static enum mc_status start(struct onesided *onesided, int listen_fd)
 	};
 	struct puller_config puller = {
 		.name = "mc-show-puller",
-		.dial = dial,
+		.dial = endpoint_dial,
 		.links_max = LINKS_MAX,
 		.described = carrier_take,
 		.give_up = carrier_give_up,
@@ -175,7 +134,7 @@ static enum mc_status onesided_open(const struct transport_ops *ops,
 	status = net_listen_range(config->listen_host, config->port_first, config->port_last,
 				  &listen_fd);
 	if (!status)
-		status = announce(onesided, config, listen_fd);
+		status = endpoint_announce(ops, config, listen_fd, onesided->endpoint);
 	if (!status)
 		status = start(onesided, listen_fd);
 	if (status) {
@@ -218,10 +177,9 @@ static void onesided_endpoint(struct transport *transport, char text[MC_ENDPOINT
 
 static unsigned onesided_score(struct transport *transport, const char *endpoint)
 {
-	const char *text = address_text(transport->ops, endpoint);
 	struct net_address address;
 
-	return text && net_parse(text, &address) == MC_OK && net_port(&address)
+	return endpoint_parse(transport->ops, endpoint, &address) == MC_OK
 		       ? kind_of(transport->ops)->score
 		       : 0;
 }

@@ -7,20 +7,18 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
+#include "engine/transport/endpoint.h"
 #include "engine/transport/owner.h"
 #include "engine/transport/puller.h"
 #include "engine/transport/tcp/bytes.h"
 
 #define TCP_LINKS_MAX 4u
 #define TCP_SCORE     10u
-#define PREFIX	      "tcp:"
-#define PREFIX_SIZE   (sizeof(PREFIX) - 1)
 
 struct tcp {
 	struct transport transport;
@@ -36,42 +34,6 @@ static struct tcp *tcp_of(struct transport *transport)
 	return container_of(transport, struct tcp, transport);
 }
 
-static enum mc_status address_of(const char *endpoint, struct net_address *address)
-{
-	if (strncmp(endpoint, PREFIX, PREFIX_SIZE) != 0)
-		return MC_INVALID;
-	return net_parse(endpoint + PREFIX_SIZE, address);
-}
-
-static enum mc_status dial(const char *endpoint, int *fd)
-{
-	struct net_address address;
-	enum mc_status status = address_of(endpoint, &address);
-
-	return status ? status : net_connect_start(&address, fd);
-}
-
-/* Numeric, so that no peer ever waits for a resolver. */
-static enum mc_status announce(const struct transport_config *config, int listen_fd,
-			       char endpoint[MC_ENDPOINT_SIZE])
-{
-	struct net_address address;
-	char host[NET_HOST_SIZE], text[NET_TEXT_SIZE];
-	enum mc_status status = net_bound(listen_fd, &address);
-
-	if (status)
-		return status;
-	uint16_t port = net_port(&address);
-	net_announce_host(config->announce_host ? config->announce_host : config->listen_host,
-			  host);
-	status = net_resolve_host(host, port, &address);
-	if (status)
-		return status;
-	net_format(&address, text);
-	snprintf(endpoint, MC_ENDPOINT_SIZE, PREFIX "%s", text);
-	return MC_OK;
-}
-
 static enum mc_status start(struct tcp *tcp, const struct transport_config *config, int listen_fd)
 {
 	struct owner_config owner = {
@@ -84,7 +46,7 @@ static enum mc_status start(struct tcp *tcp, const struct transport_config *conf
 	};
 	struct puller_config puller = {
 		.name = "mc-tcp-puller",
-		.dial = dial,
+		.dial = endpoint_dial,
 		.links_max = TCP_LINKS_MAX,
 	};
 	enum mc_status status = puller_start(&tcp->puller, &puller);
@@ -111,7 +73,7 @@ static enum mc_status tcp_open(const struct transport_config *config, struct tra
 						 config->port_last, &listen_fd);
 	if (status)
 		return status;
-	status = announce(config, listen_fd, tcp->endpoint);
+	status = endpoint_announce(tcp->transport.ops, config, listen_fd, tcp->endpoint);
 	if (!status)
 		status = start(tcp, config, listen_fd);
 	if (status)
@@ -142,8 +104,7 @@ static unsigned tcp_score(struct transport *transport, const char *endpoint)
 {
 	struct net_address address;
 
-	(void)transport;
-	return address_of(endpoint, &address) == MC_OK && net_port(&address) ? TCP_SCORE : 0;
+	return endpoint_parse(transport->ops, endpoint, &address) == MC_OK ? TCP_SCORE : 0;
 }
 
 static void tcp_pull(struct transport *transport, const char *endpoint, struct transport_pull *pull)
