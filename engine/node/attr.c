@@ -59,6 +59,15 @@ static void apply_locked(struct object *object, uint32_t mask, const struct mc_a
 				     (attr->flags & MC_ATTR_PINNED);
 }
 
+/* The attributes that an answer tells. */
+static enum mc_status answer_attr(enum mc_status status, struct reader *body, struct mc_attr *attr)
+{
+	if (status)
+		return status;
+	get_attr(body, attr);
+	return body->failed ? MC_PROTOCOL : MC_OK;
+}
+
 static void setattr_reply(void *context, enum mc_status status, struct reader *body, bool resent)
 {
 	struct op *op = context;
@@ -67,11 +76,7 @@ static void setattr_reply(void *context, enum mc_status status, struct reader *b
 	struct mc_attr attr;
 
 	(void)resent;
-	if (!status) {
-		get_attr(body, &attr);
-		if (body->failed)
-			status = MC_PROTOCOL;
-	}
+	status = answer_attr(status, body, &attr);
 	if (!status) {
 		node_lock(node);
 		attr.size = object->attr.size;
@@ -385,11 +390,7 @@ static void setxattr_reply(void *context, enum mc_status status, struct reader *
 	struct mc_attr attr;
 
 	(void)resent;
-	if (!status) {
-		get_attr(body, &attr);
-		if (body->failed)
-			status = MC_PROTOCOL;
-	}
+	status = answer_attr(status, body, &attr);
 	if (!status) {
 		node_lock(node);
 		op->object->attr.flags = attr.flags;

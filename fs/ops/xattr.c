@@ -202,7 +202,7 @@ static void changed(void *context, enum mc_status status, struct object *object)
 static void set_pinned(fuse_req_t req, struct object *object, const char *value, size_t size)
 {
 	struct fs *fs = fs_of(req);
-	struct mc_attr attr = object->attr;
+	struct mc_attr attr = {0};
 
 	if (size != 1 || (value[0] != '0' && value[0] != '1')) {
 		reply_status(req, MC_INVALID);
@@ -224,7 +224,7 @@ static uint8_t count_read(const char *value, size_t size)
 static void set_replicas(fuse_req_t req, struct object *object, const char *value, size_t size)
 {
 	struct fs *fs = fs_of(req);
-	struct mc_attr attr = object->attr;
+	struct mc_attr attr = {0};
 	uint8_t count = value ? count_read(value, size) : 0;
 
 	if (value && !count) {
@@ -254,6 +254,8 @@ static void set(fuse_req_t req, fuse_ino_t ino, const char *name, const char *va
 		set_replicas(req, object, value, size);
 	else if (strncmp(name, XATTR_OURS, strlen(XATTR_OURS)) == 0 && !said_of_put(name))
 		reply_status(req, MC_PERMISSION);
+	else if (size > MC_XATTR_VALUE_MAX)
+		reply_status(req, MC_NO_SPACE);
 	else
 		node_setxattr(fs->node, object, name, value, size, flags, changed, req);
 	node_unref(fs->node, object);

@@ -50,6 +50,18 @@ def attributes_set_while_open_and_by_descriptor_are_kept(place):
 
 
 @on_mount()
+def a_value_that_is_too_large_is_refused_and_no_memory_is_blamed(place):
+    """The kernel passes on 65536 bytes, a string of the protocol has 65535."""
+    place.put("published", b"x")
+    with open(place.path("draft"), "wb") as draft:
+        for path in (place.path("published"), draft.fileno()):
+            os.setxattr(path, "user.large", b"v" * 65535)
+            with fails(errno.ENOSPC):
+                os.setxattr(path, "user.larger", b"v" * 65536)
+            assert len(os.getxattr(path, "user.large")) == 65535
+
+
+@on_mount()
 def attributes_survive_rename_and_rewriting(place):
     place.put("f.tmp", b"x")
     os.setxattr(place.path("f.tmp"), "user.a", b"1")
