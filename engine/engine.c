@@ -57,7 +57,8 @@ static enum mc_status add_region(struct region *region, void *context)
 	return MC_OK;
 }
 
-enum mc_status engine_publish(struct mc_engine *engine)
+/* Put out what is registered now. */
+static enum mc_status engine_publish(struct mc_engine *engine)
 {
 	struct segment_desc *desc;
 

@@ -63,9 +63,6 @@ MC_MUST_CHECK enum mc_status engine_open(const struct mc_engine_config *config,
 MC_MUST_CHECK enum mc_status engine_region_text(struct mc_engine *engine, const void *memory,
 						char **text);
 
-/* Put out what is registered now. */
-MC_MUST_CHECK enum mc_status engine_publish(struct mc_engine *engine);
-
 /* Make progress on those fabrics (bit i: fabric i). */
 void engine_progress(struct mc_engine *engine, uint32_t fabrics, uint64_t timeout_ns);
 

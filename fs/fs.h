@@ -111,7 +111,6 @@ static inline struct fs *fs_of(fuse_req_t req)
 struct inode *inode_get_locked(struct fs *fs, struct object *object);
 /* That many fewer; may free it. */
 void inode_forget_locked(struct fs *fs, uint64_t id, uint64_t lookups);
-struct inode *inode_find_locked(struct fs *fs, uint64_t id);
 /*
  * The object of a node id, counted; NULL (to be answered with ESTALE): the
  * kernel must look the name up again, by which it knows the object.
@@ -149,9 +148,6 @@ void count_request(struct fs *fs, enum fs_request request);
 const char *request_name(enum fs_request request);
 void reply_status(fuse_req_t req, enum mc_status status);
 void attr_to_stat(const struct mc_attr *attr, struct stat *st);
-/* How long the kernel may trust the object's name, and its attributes, in seconds. */
-double name_timeout_locked(const struct fs *fs, const struct object *object);
-double attr_timeout_locked(const struct fs *fs, const struct object *object);
 /* Answer with the entry and one more lookup. */
 void reply_entry(fuse_req_t req, struct object *object);
 void fill_entry_locked(struct fs *fs, struct object *object, struct fuse_entry_param *entry);
@@ -166,14 +162,11 @@ enum mc_status notifier_start(struct fs *fs);
 /* Wait until all that was queued has been told. */
 void notifier_drain(struct fs *fs);
 void notifier_stop(struct fs *fs);
-void notify_attr(struct fs *fs, uint64_t id);
-void notify_all(struct fs *fs);
 /* After what was queued before: call with the context. */
 void notify_then(struct fs *fs, void (*call)(void *context), void *context);
 
 /* -- ops -- */
 
-void op_init(void *userdata, struct fuse_conn_info *conn);
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups);
 void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);

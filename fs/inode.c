@@ -25,7 +25,7 @@ static void backing_close(struct fs *fs, struct inode *inode)
 		log_warn("a backing file can't be closed error=%d", errno);
 }
 
-struct inode *inode_find_locked(struct fs *fs, uint64_t id)
+static struct inode *inode_find_locked(struct fs *fs, uint64_t id)
 {
 	struct object *object = object_find(node_objects(fs->node), id);
 

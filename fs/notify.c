@@ -110,12 +110,12 @@ static void queue(struct fs *fs, struct notice *n)
 	pthread_cond_signal(&notifier->wake);
 }
 
-void notify_attr(struct fs *fs, uint64_t id)
+static void notify_attr(struct fs *fs, uint64_t id)
 {
 	queue(fs, notice_new(NOTICE_ATTR, id));
 }
 
-void notify_all(struct fs *fs)
+static void notify_all(struct fs *fs)
 {
 	queue(fs, notice_new(NOTICE_ALL, 0));
 }

@@ -139,12 +139,13 @@ static double trust(const struct fs *fs)
 	return ms / 1000.0;
 }
 
-double name_timeout_locked(const struct fs *fs, const struct object *object)
+/* How long the kernel may trust the object's name, and its attributes, in seconds. */
+static double name_timeout_locked(const struct fs *fs, const struct object *object)
 {
 	return object->original ? 0 : trust(fs);
 }
 
-double attr_timeout_locked(const struct fs *fs, const struct object *object)
+static double attr_timeout_locked(const struct fs *fs, const struct object *object)
 {
 	/* What a write changes the kernel asks for again by itself, passthrough or not. */
 	if (object_is(object, OBJECT_DIRECTORY) && trust(fs) > 1)

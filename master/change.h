@@ -26,9 +26,6 @@ MC_MUST_CHECK enum mc_status change_path_fits(const struct directory *directory,
 void change_lost(struct mc_master *master, const struct session *session,
 		 const struct entry *entry);
 
-/* Remove the objects that nobody can see.  False: one is shown, nothing happened. */
-bool change_empty(struct mc_master *master, struct session *session, struct directory *directory);
-
 /* Remove an empty directory, or an object, for good. */
 void change_remove(struct mc_master *master, const struct session *session, struct entry *entry);
 

@@ -63,7 +63,9 @@ void change_remove(struct mc_master *master, const struct session *session, stru
 	change_stamp(master, parent);
 }
 
-bool change_empty(struct mc_master *master, struct session *session, struct directory *directory)
+/* Remove the objects that nobody can see.  False: one is shown, nothing happened. */
+static bool change_empty(struct mc_master *master, struct session *session,
+			 struct directory *directory)
 {
 	struct entry *entry;
 	uint32_t place = 0;

@@ -32,8 +32,9 @@ static bool is_prefix(const struct policy *policy, const char *prefix, size_t si
 	return policy->prefix_size == size && memcmp(policy->prefix, prefix, size) == 0;
 }
 
-struct policy *policies_find(const struct policies *policies, const char *prefix,
-			     size_t prefix_size)
+/* The policy of exactly this prefix, or of a key.  NULL: none. */
+static struct policy *policies_find(const struct policies *policies, const char *prefix,
+				    size_t prefix_size)
 {
 	struct policy *policy = policies_find_key(policies, mc_name_hash(prefix, prefix_size));
 

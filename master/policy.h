@@ -43,9 +43,7 @@ void policies_fini(struct policies *policies);
 MC_MUST_CHECK enum mc_status policies_set(struct policies *policies, const char *prefix,
 					  size_t prefix_size, const struct mc_placement *placement);
 
-/* The policy of exactly this prefix, or of a key.  NULL: none. */
-struct policy *policies_find(const struct policies *policies, const char *prefix,
-			     size_t prefix_size);
+/* The policy of a prefix, by mc_name_hash() of it.  NULL: none. */
 struct policy *policies_find_key(const struct policies *policies, uint64_t key);
 void policies_remove(struct policies *policies, struct policy *policy);
 

@@ -21,7 +21,9 @@ static void kind_set(struct mc_master *master, struct entry *entry, uint8_t plac
 		master->counters.lowered++;
 }
 
-bool rank_readable(const struct mc_master *master, uint16_t replica, enum mc_replica_kind kind)
+/* A replica of this kind that can be read, on a node on which copies count. */
+static bool rank_readable(const struct mc_master *master, uint16_t replica,
+			  enum mc_replica_kind kind)
 {
 	return REPLICA_KIND(replica) == kind && nodes_shows(&master->nodes, replica) &&
 	       node_keeps(&master->nodes.table[REPLICA_NODE(replica)]);

@@ -12,9 +12,6 @@
 
 struct standing;
 
-/* A replica of this kind that can be read, on a node on which copies count. */
-bool rank_readable(const struct mc_master *master, uint16_t replica, enum mc_replica_kind kind);
-
 /* Its node is among the preferred; placement NULL: none is. */
 bool rank_preferred(const struct mc_master *master, const struct mc_placement *placement,
 		    uint16_t replica);

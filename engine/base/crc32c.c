@@ -36,6 +36,7 @@ static uint32_t multiply(uint32_t a, uint32_t b)
 	return product;
 }
 
+/* square^exponent modulo the polynomial. */
 static uint32_t power_of(uint32_t square, uint64_t exponent)
 {
 	uint32_t result = 1u << 31;
@@ -48,15 +49,9 @@ static uint32_t power_of(uint32_t square, uint64_t exponent)
 	return result;
 }
 
-/* x^(8 * size) modulo the polynomial. */
-static uint32_t power(uint64_t size)
-{
-	return power_of(1u << 23, size);
-}
-
 static void skip_fill(uint32_t skip[4][256], uint64_t size)
 {
-	uint32_t factor = power(size);
+	uint32_t factor = power_of(1u << 23, size); /* x^(8 * size) modulo the polynomial */
 
 	for (uint32_t byte = 0; byte < 256; byte++) {
 		for (int i = 0; i < 4; i++)
@@ -237,9 +232,4 @@ uint32_t crc32c_by_table(uint32_t crc, const void *bytes, size_t size)
 {
 	pthread_once(&once, choose);
 	return ~table_update(~crc, bytes, size);
-}
-
-uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t size_b)
-{
-	return multiply(power(size_b), crc_a) ^ crc_b;
 }

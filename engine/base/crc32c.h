@@ -18,9 +18,6 @@
 /* The checksum of the bytes that gave `crc` (0: none) followed by these. */
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t size);
 
-/* The checksum of A followed by B, from theirs; size_b is the size of B in bytes. */
-uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t size_b);
-
 /* The same as crc32c(), by tables only: what runs where the instruction is missing. */
 uint32_t crc32c_by_table(uint32_t crc, const void *bytes, size_t size);
 

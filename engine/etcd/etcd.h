@@ -166,8 +166,6 @@ void etcd_txn_get(struct etcd_txn *txn, struct etcd_bytes key);
 /* Ends the transaction; repeatable: it may happen twice. */
 void etcd_txn_send(struct etcd *etcd, struct etcd_txn *txn, bool repeatable, uint32_t timeout_ms,
 		   etcd_done_fn *done, void *context);
-/* Drop one that was begun. */
-void etcd_txn_fini(struct etcd_txn *txn);
 
 /* Called from a callback: the reply stays beyond it, until etcd_reply_free(). */
 void etcd_reply_keep(struct etcd_reply *reply);

@@ -152,13 +152,8 @@ void etcd_txn_send(struct etcd *etcd, struct etcd_txn *txn, bool repeatable, uin
 			call->last = MC_TOO_BIG;
 		writer_init(&txn->json);
 	}
-	etcd_txn_fini(txn);
-	etcd_call_send(etcd, call, timeout_ms, done, context);
-}
-
-void etcd_txn_fini(struct etcd_txn *txn)
-{
 	writer_fini(&txn->json);
+	etcd_call_send(etcd, call, timeout_ms, done, context);
 }
 
 void etcd_range(struct etcd *etcd, const struct etcd_range *range, uint32_t timeout_ms,

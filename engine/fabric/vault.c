@@ -131,11 +131,3 @@ void vault_done(struct vault_entry *entry)
 
 	MUST(before > 0);
 }
-
-uint64_t vault_count(struct vault *vault)
-{
-	pthread_rwlock_rdlock(&vault->lock);
-	uint64_t count = vault->count;
-	pthread_rwlock_unlock(&vault->lock);
-	return count;
-}

@@ -65,6 +65,4 @@ MC_MUST_CHECK enum mc_status vault_use(struct vault *vault, uint64_t key, uint64
 				       struct vault_entry **entry);
 void vault_done(struct vault_entry *entry);
 
-uint64_t vault_count(struct vault *vault);
-
 #endif

@@ -63,6 +63,4 @@ static inline uint64_t counter_get(const struct counters *counters, enum counter
 	return atomic_load_explicit(&counters->values[counter], memory_order_relaxed);
 }
 
-const char *counter_name(enum counter counter);
-
 #endif

@@ -128,7 +128,6 @@ enum mc_status read_item(enum mc_status status, struct reader *body);
 
 /* -- lookup.c -- */
 bool node_known_locked(const struct node *node, const struct object *object);
-struct grant *node_grant_locked(const struct node *node, const struct object *directory);
 /* Take the attributes and replicas of an object as the master records them. */
 void node_adopt_attr_locked(struct node *node, struct object *object, const struct mc_entry *entry);
 /* Take what the master said into the table.  NULL: no memory, or not a directory. */
@@ -273,8 +272,6 @@ void node_discard_locked(struct node *node, struct object *object);
 void node_replaced_locked(struct node *node, struct object *object);
 /* The object has lost its name for good. */
 void node_removed_locked(struct node *node, struct object *object);
-/* The record of an object as it stands, RECORD_SIZE_MAX bytes at most. */
-enum mc_status node_record_locked(const struct object *object, uint8_t *bytes, size_t *size);
 /* Write the record of a committed object anew. */
 void node_rewrite_record(struct node *node, struct object *object);
 

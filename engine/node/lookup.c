@@ -20,7 +20,7 @@ bool node_known_locked(const struct node *node, const struct object *object)
 	return object->known_session == node->session;
 }
 
-struct grant *node_grant_locked(const struct node *node, const struct object *directory)
+static struct grant *node_grant_locked(const struct node *node, const struct object *directory)
 {
 	if (!directory || !object_is(directory, OBJECT_DIRECTORY) || !directory->grant)
 		return NULL;

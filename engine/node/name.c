@@ -5,8 +5,6 @@
 
 #include "engine/base/failpoint.h"
 
-#define OP_NOREPLACE (1u << 0)
-
 /* -- mkdir -- */
 
 static void mkdir_reply(void *context, enum mc_status status, struct reader *body, bool resent)

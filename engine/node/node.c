@@ -17,11 +17,6 @@ static const char *const counter_names[COUNTER_LIMIT] = {
 #undef COUNTER_NAME
 };
 
-const char *counter_name(enum counter counter)
-{
-	return counter_names[counter];
-}
-
 void node_lock(struct node *node)
 {
 	pthread_mutex_lock(&node->lock);
@@ -390,11 +385,6 @@ void node_location(struct node *node, const struct object *object, char *text, s
 				       object->replicas[i].kind == MC_REPLICA_CACHE ? "(cache)"
 										    : "");
 	}
-}
-
-void node_master(struct node *node, char *text, size_t size)
-{
-	client_peer(node->client, text, size);
 }
 
 char *node_stats(struct node *node)

@@ -272,8 +272,6 @@ void node_metrics(struct node *node, struct writer *w);
 /* There is a master that answers. */
 bool node_connected(const struct node *node);
 
-/* The master's address as connected, for people. */
-void node_master(struct node *node, char *text, size_t size);
 /* Facts of this node, one "name value" a line, terminated, the caller frees. */
 char *node_status(struct node *node);
 

@@ -108,7 +108,8 @@ void node_replacement_end_locked(struct node *node, struct object *draft)
 	object_unref(&node->objects, original);
 }
 
-enum mc_status node_record_locked(const struct object *object, uint8_t *bytes, size_t *size)
+/* The record of an object as it stands, RECORD_SIZE_MAX bytes at most. */
+static enum mc_status node_record_locked(const struct object *object, uint8_t *bytes, size_t *size)
 {
 	char path[MC_PATH_MAX + 1];
 	struct record record = {

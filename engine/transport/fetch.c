@@ -26,7 +26,7 @@ void fetch_list_locked(struct fetch *fetch, struct fetch **list)
 	*list = fetch;
 }
 
-void fetch_unlist_locked(struct fetch *fetch)
+static void fetch_unlist_locked(struct fetch *fetch)
 {
 	*fetch->at = fetch->next;
 	if (fetch->next)

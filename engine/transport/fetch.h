@@ -67,7 +67,6 @@ struct loan *loan_new_locked(struct link *link, uint64_t id, uint64_t version);
 
 /* Put it on a list, take it off. */
 void fetch_list_locked(struct fetch *fetch, struct fetch **list);
-void fetch_unlist_locked(struct fetch *fetch);
 
 /* Take it off its link and off the puller's list; want and cancel know it no longer. */
 void fetch_detach_locked(struct fetch *fetch);

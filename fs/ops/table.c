@@ -31,7 +31,7 @@ static void choose_io_uring(struct fs *fs, struct fuse_conn_info *conn)
 	fs->io_uring = strcmp(fs->io_uring_why, "on") == 0;
 }
 
-void op_init(void *userdata, struct fuse_conn_info *conn)
+static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct fs *fs = userdata;
 

@@ -119,7 +119,8 @@ static bool bar_met(const struct bar *bar, const struct row *row)
 	return false;
 }
 
-const char *size_text(uint64_t size, char *text)
+/* Write size as 4K, 1M, … into text, which has room for 16 bytes; return text. */
+static const char *size_text(uint64_t size, char *text)
 {
 	if (size >= MIB && size % MIB == 0)
 		snprintf(text, 16, "%uM", (unsigned)(size / MIB));

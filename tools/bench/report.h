@@ -53,7 +53,4 @@ void report_fini(struct report *report);
 /* value / reference_value, NAN where there is none. */
 double row_ratio(const struct row *row);
 
-/* Write size as 4K, 1M, … into text, which has room for 16 bytes; return text. */
-const char *size_text(uint64_t size, char *text);
-
 #endif
