@@ -85,6 +85,10 @@ enum mc_status nodes_restore(struct nodes *nodes, const struct mc_node *public)
 	if (public->id == 0 || public->id > MC_NODE_MAX)
 		return MC_IO;
 	struct node *node = &nodes->table[public->id - 1];
+	struct node *before = nodes_find(nodes, public->uuid);
+	/* It was forgotten and came back, and who follows heard of the last of that only. */
+	if (before && before != node)
+		nodes_forget(before);
 	place_fill(nodes, node, public->uuid);
 	node->public = *public;
 	node->public.alive = false;

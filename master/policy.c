@@ -185,6 +185,10 @@ enum mc_status policy_load(struct mc_master *master, uint64_t key, struct reader
 	if (!reader_done(r) || (prefix_size > 0 && !walk_path_valid(prefix, prefix_size)) ||
 	    mc_name_hash(prefix, prefix_size) != key)
 		return MC_IO;
+	/* The record is all of it: what an older one said besides is said no more. */
+	struct policy *before = policies_find(&master->policies, prefix, prefix_size);
+	if (before)
+		before->placement = (struct mc_placement){0};
 	return policies_set(&master->policies, prefix, prefix_size, &placement);
 }
 

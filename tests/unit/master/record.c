@@ -52,6 +52,7 @@ static void state_free(struct mc_master *m)
 	catalog_fini(&m->catalog);
 	nodes_fini(&m->nodes);
 	ledger_fini(&m->ledger);
+	policies_fini(&m->policies);
 	writer_fini(&m->record);
 	free(m);
 }
@@ -203,6 +204,52 @@ START_TEST(what_was_written_is_read_back)
 }
 END_TEST
 
+static void policy_say(const char *prefix, const struct mc_placement *placement)
+{
+	ck_assert_int_eq(policies_set(&master->policies, prefix, strlen(prefix), placement), MC_OK);
+	ck_assert_int_eq(record_policy(master, &master->policies.table[0], false), MC_OK);
+}
+
+/* What writes behind may tell who follows only of the last that was made of a key. */
+START_TEST(a_policy_that_was_unset_and_set_again_is_the_new_one)
+{
+	const struct mc_placement first = {.replicas = 3, .ack = 2}, again = {.replicas = 2};
+	struct mc_master *other = state_new();
+	struct mc_placement said;
+
+	policy_say("a", &first);
+	ck_assert_int_eq(record_load(other, kind, key, key_size, value, value_size), MC_OK);
+	policies_remove(&master->policies, &master->policies.table[0]);
+	policy_say("a", &again);
+	ck_assert_int_eq(record_load(other, kind, key, key_size, value, value_size), MC_OK);
+	ck_assert_ptr_nonnull(policies_of(&other->policies, "a", 1, &said));
+	ck_assert_uint_eq(said.replicas, 2);
+	ck_assert_uint_eq(said.ack, 0);
+	state_free(other);
+}
+END_TEST
+
+START_TEST(a_node_that_was_forgotten_and_came_back_has_one_place)
+{
+	struct mc_master *other = state_new();
+	uint8_t uuid[16] = {5}, another[16] = {6};
+	struct node *node;
+
+	ck_assert_int_eq(nodes_get(&master->nodes, uuid, &node), MC_OK);
+	ck_assert_int_eq(record_node(master, node, false), MC_OK);
+	ck_assert_int_eq(record_load(other, kind, key, key_size, value, value_size), MC_OK);
+	nodes_forget(node);
+	ck_assert_int_eq(nodes_get(&master->nodes, another, &node), MC_OK);
+	ck_assert_int_eq(nodes_get(&master->nodes, uuid, &node), MC_OK);
+	ck_assert_uint_eq(node->public.id, 3);
+	ck_assert_int_eq(record_node(master, node, false), MC_OK);
+	ck_assert_int_eq(record_load(other, kind, key, key_size, value, value_size), MC_OK);
+	ck_assert_uint_eq(nodes_find(&other->nodes, uuid)->public.id, 3);
+	ck_assert_int_eq(other->nodes.table[0].state, NODE_FREE);
+	state_free(other);
+}
+END_TEST
+
 START_TEST(broken_values_are_refused_and_harm_nothing)
 {
 	const char *given = getenv("SEED");
@@ -254,6 +301,8 @@ int main(void)
 	tcase_add_test(tc, an_object_is_these_bytes);
 	tcase_add_test(tc, a_deed_is_these_bytes);
 	tcase_add_test(tc, what_was_written_is_read_back);
+	tcase_add_test(tc, a_policy_that_was_unset_and_set_again_is_the_new_one);
+	tcase_add_test(tc, a_node_that_was_forgotten_and_came_back_has_one_place);
 	tcase_add_test(tc, broken_values_are_refused_and_harm_nothing);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
