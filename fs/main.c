@@ -29,7 +29,7 @@ struct settings {
 	char *log_level, *log_file;
 	uint64_t segment, stream_threshold;
 	uint32_t timeout_ms, cache_ms, watermark_high, watermark_low, wait_ms, replicas, ack;
-	bool passthrough, io_uring, immutable, private_pool, keep_pool, lend;
+	bool passthrough, io_uring, immutable, private_pool, lend;
 	bool foreground, help, version, debug;
 };
 

@@ -52,12 +52,8 @@ static uint64_t replicas_walk(struct mc_master *master, const struct session *se
 		if (!forget)
 			continue;
 		replicas_remove(master, entry, node);
-		if (entry->replica_count > 0)
-			continue;
-		master_session_invalidate(master, session, MC_INVALIDATE_NAME,
-					  entry->parent->entry->id, entry->id, entry->name,
-					  entry->name_size);
-		replicas_forget(master, entry);
+		if (entry->replica_count == 0)
+			replicas_lost(master, session, entry);
 	}
 	return alone;
 }

@@ -68,11 +68,12 @@ struct etcd_queue {
 	struct list put_off;
 	struct item *buckets[BUCKETS];
 	struct lane lanes[ETCD_QUEUE_LANES];
-	uint64_t group;	   /* the open one */
-	uint64_t moved_ns; /* when something was taken last, or began to wait */
-	struct etcd_queue_state state;
-	int64_t token; /* 0: not begun */
-	uint64_t life; /* counts begins: answers to an earlier one mean nothing */
+	uint64_t group;		/* the open one */
+	uint64_t moved_ns;	/* when something was taken last, or began to wait */
+	uint64_t bytes;		/* in the queue and in flight */
+	enum mc_status trouble; /* what the last transaction came to */
+	int64_t token;		/* 0: not begun */
+	uint64_t life;		/* counts begins: answers to an earlier one mean nothing */
 	char name[NAME_SIZE];
 };
 
@@ -141,7 +142,7 @@ static void chain_remove(struct etcd_queue *queue, const struct item *item)
 /* It has reached etcd, or need not any more. */
 static void item_end(struct etcd_queue *queue, struct item *item)
 {
-	queue->state.bytes -= item_size(item);
+	queue->bytes -= item_size(item);
 	free(item);
 }
 
@@ -347,11 +348,9 @@ static void pump(struct etcd_queue *queue);
 
 static void lane_settle(struct etcd_queue *queue, struct lane *lane)
 {
-	queue->state.transactions++;
 	for (unsigned i = 0; i < lane->count; i++) {
 		if (!lane->items[i])
 			continue;
-		queue->state.operations++;
 		chain_remove(queue, lane->items[i]);
 		item_end(queue, lane->items[i]);
 	}
@@ -373,9 +372,9 @@ static bool happened(const struct etcd_queue *queue, const struct lane *lane,
 
 static void trouble_note(struct etcd_queue *queue, enum mc_status status)
 {
-	if (status == queue->state.trouble)
+	if (status == queue->trouble)
 		return;
-	queue->state.trouble = status;
+	queue->trouble = status;
 	if (status == MC_OK)
 		log_info("etcd takes records again");
 	else if (status == MC_NO_SPACE)
@@ -489,7 +488,6 @@ void etcd_queue_put(struct etcd_queue *queue, struct etcd_bytes key, struct etcd
 	WITH_LOCK(&queue->lock);
 	item->group = queue->group;
 	list_add(&queue->open, item);
-	queue->state.records++;
 }
 
 void etcd_queue_drop(struct etcd_queue *queue)
@@ -503,10 +501,10 @@ uint64_t etcd_queue_flush(struct etcd_queue *queue)
 	pthread_mutex_lock(&queue->lock);
 	uint64_t group = queue->group;
 	if (queue->open.head) {
-		if (queue->state.bytes == 0)
+		if (queue->bytes == 0)
 			queue->moved_ns = clock_ns();
 		for (const struct item *item = queue->open.head; item; item = item->next)
-			queue->state.bytes += item_size(item);
+			queue->bytes += item_size(item);
 		*queue->queued.end = queue->open.head;
 		queue->queued.end = queue->open.end;
 		list_init(&queue->open);
@@ -527,15 +525,14 @@ void etcd_queue_tick(struct etcd_queue *queue)
 void etcd_queue_state(struct etcd_queue *queue, struct etcd_queue_state *state)
 {
 	WITH_LOCK(&queue->lock);
-	*state = queue->state;
-	state->closed = queue->group - 1;
+	*state = (struct etcd_queue_state){.closed = queue->group - 1, .bytes = queue->bytes};
 	state->settled = queue->queued.head ? queue->queued.head->group - 1 : state->closed;
 	for (unsigned i = 0; i < ETCD_QUEUE_LANES; i++) {
 		const struct lane *lane = &queue->lanes[i];
 		if (lane->busy && lane->group && lane->group <= state->settled)
 			state->settled = lane->group - 1;
 	}
-	state->stalled_ms = state->bytes ? (clock_ns() - queue->moved_ns) / 1000000 : 0;
+	state->stalled_ms = queue->bytes ? (clock_ns() - queue->moved_ns) / 1000000 : 0;
 }
 
 static void forget_locked(struct etcd_queue *queue)
@@ -550,7 +547,8 @@ static void forget_locked(struct etcd_queue *queue)
 		*lane = (struct lane){.queue = queue, .number = i};
 	}
 	memset(queue->buckets, 0, sizeof(queue->buckets));
-	queue->state = (struct etcd_queue_state){0};
+	queue->bytes = 0;
+	queue->trouble = MC_OK;
 }
 
 void etcd_queue_begin(struct etcd_queue *queue, int64_t token, const char *name)

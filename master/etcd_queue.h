@@ -74,12 +74,8 @@ void etcd_queue_tick(struct etcd_queue *queue);
 struct etcd_queue_state {
 	uint64_t closed; /* number of the last closed group */
 	uint64_t settled;
-	uint64_t bytes;		/* that are not in etcd */
-	uint64_t stalled_ms;	/* so long nothing was taken though something waits */
-	enum mc_status trouble; /* what the last transaction came to */
-	uint64_t records;	/* put since begin */
-	uint64_t transactions;
-	uint64_t operations; /* in them */
+	uint64_t bytes;	     /* that are not in etcd */
+	uint64_t stalled_ms; /* so long nothing was taken though something waits */
 };
 
 void etcd_queue_state(struct etcd_queue *queue, struct etcd_queue_state *state);

@@ -19,11 +19,12 @@
  * arrive.
  *
  * Values are words: the kind, `v` where the record's version is not 1, then
- * NAME=VALUE in the order of record.h; what is zero is left out.  Ids, versions and bytes are
- * hexadecimal, a mode is octal, times are seconds and nanoseconds, a replica is a node's id with
- * "c" behind it for a cached one, other text is percent-encoded.  What a record has beyond what
- * this file knows stands in `rest`, and a record of another version in `raw`, so nothing is ever
- * lost on the way.
+ * NAME=VALUE in the order of record.h; what is zero is left out.  Ids, versions
+ * and bytes are hexadecimal, a mode is octal, times are seconds and nanoseconds,
+ * a replica is a node's id with "c" behind it for a cached one, other text is
+ * percent-encoded.  What a record has beyond what this file knows stands in
+ * `rest`, and a record of another version in `raw`, so nothing is ever lost on
+ * the way.
  *
  *   object sequence=12 id=187c… version=187c… size=4194304 mode=100644 nlink=1
  *   mtime=1764115200.000000001 replicas=1,3c

@@ -21,6 +21,7 @@ void held_add(struct mc_master *master, struct session *session, size_t begin)
 	struct held *held = malloc(sizeof(*held) + size);
 
 	if (!held) {
+		out->size = begin;
 		master_session_end(master, session);
 		return;
 	}

@@ -86,7 +86,6 @@ struct journal_counters {
 	uint64_t bytes;	  /* it takes now */
 	uint64_t records; /* put or removed since open */
 	uint64_t flushes;
-	uint64_t syncs;
 	uint64_t compactions;
 };
 

@@ -42,7 +42,7 @@ struct etcd_journal {
 	/* fixed after init */
 	struct etcd_config config; /* texts belong to the strings below */
 	char *endpoints;
-	char *texts[5];
+	char *texts[4];
 	char password[PASSWORD_SIZE];
 	bool ack_sync;
 	bool without_objects;
@@ -427,7 +427,6 @@ static void counters(const struct journal *journal, struct journal_counters *cou
 	*counters = etcd->counters;
 	etcd_queue_state(etcd->queue, &state);
 	counters->bytes = state.bytes;
-	counters->syncs = state.transactions;
 }
 
 /* The last changes go out first, and the word that they were the last. */

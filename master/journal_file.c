@@ -19,7 +19,6 @@
 #define SYNC_MS		1000u
 #define SNAPSHOT_BUFFER (1u << 20)
 #define FILE_MODE	0600
-#define DIRECTORY_MODE	0755
 
 struct file_journal {
 	struct journal base;
@@ -154,7 +153,6 @@ static enum mc_status sync_now(struct file_journal *file)
 	if (fdatasync(file->fd) != 0)
 		return failed(file, "can't sync it");
 	file->synced = file->size;
-	file->counters.syncs++;
 	return MC_OK;
 }
 

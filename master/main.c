@@ -105,8 +105,7 @@ static const struct option_row rows[] = {
 	{"etcd-password-file", 0, OPTION_STRING, NULL, .unit = "PATH",
 	 .help = "File whose first line is the user's password.", .offset = AT(etcd_password_file)},
 	{"heartbeat-ms", 0, OPTION_DURATION, "1000", .min = 10, .max = 60000,
-	 .help = "How often nodes report; shorter than half of ttl-ms.",
-	 .offset = AT(heartbeat_ms)},
+	 .help = "How often nodes report; shorter than ttl-ms.", .offset = AT(heartbeat_ms)},
 	{"ttl-ms", 0, OPTION_DURATION, "5000", .min = 100, .max = 600000,
 	 .help = "A node that was silent this long is lost, and its objects with it until it "
 		 "returns.",

@@ -163,19 +163,19 @@ static enum mc_status meta_load(struct mc_master *master, struct reader *r)
 static enum mc_status node_load(struct mc_master *master, const uint8_t *key, size_t key_size,
 				uint8_t version, struct reader *r)
 {
-	struct mc_node public = {0};
+	struct mc_node said = {0};
 
-	if (key_size != sizeof(public.uuid))
+	if (key_size != sizeof(said.uuid))
 		return MC_IO;
-	memcpy(public.uuid, key, key_size);
-	public.id = get_u32(r);
-	get_text(r, public.name, sizeof(public.name));
-	get_text(r, public.host, sizeof(public.host));
+	memcpy(said.uuid, key, key_size);
+	said.id = get_u32(r);
+	get_text(r, said.name, sizeof(said.name));
+	get_text(r, said.host, sizeof(said.host));
 	if (version >= NODE_VERSION)
-	public.draining = get_u8(r) == 1;
+		said.draining = get_u8(r) == 1;
 	if (!reader_done(r))
 		return MC_IO;
-	return nodes_restore(&master->nodes, &public);
+	return nodes_restore(&master->nodes, &said);
 }
 
 static bool replicas_load(struct reader *r, struct entry *loaded)

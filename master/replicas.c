@@ -132,6 +132,13 @@ void replicas_forget(struct mc_master *master, struct entry *entry)
 	catalog_remove(&master->catalog, entry);
 }
 
+void replicas_lost(struct mc_master *master, const struct session *except, struct entry *entry)
+{
+	master_session_invalidate(master, except, MC_INVALIDATE_NAME, entry->parent->entry->id,
+				  entry->id, entry->name, entry->name_size);
+	replicas_forget(master, entry);
+}
+
 uint64_t replicas_sweep(struct mc_master *master, struct session *session)
 {
 	struct node *node = session->node;
@@ -146,12 +153,8 @@ uint64_t replicas_sweep(struct mc_master *master, struct session *session)
 			continue;
 		remove_at(master, entry, place);
 		swept++;
-		if (entry->replica_count > 0)
-			continue;
-		master_session_invalidate(master, session, MC_INVALIDATE_NAME,
-					  entry->parent->entry->id, entry->id, entry->name,
-					  entry->name_size);
-		replicas_forget(master, entry);
+		if (entry->replica_count == 0)
+			replicas_lost(master, session, entry);
 	}
 	return swept;
 }
@@ -193,14 +196,10 @@ static enum mc_status replica_drop(struct call *call, struct entry *entry, uint6
 	failpoint("drop.received");
 	if (entry->version == version && replicas_remove(master, entry, session->node)) {
 		last = entry->replica_count == 0;
-		if (!last)
+		if (last)
+			replicas_lost(master, session, entry);
+		else
 			repair_dropped(master, entry, session->node);
-		if (last) {
-			master_session_invalidate(master, session, MC_INVALIDATE_NAME,
-						  entry->parent->entry->id, entry->id, entry->name,
-						  entry->name_size);
-			replicas_forget(master, entry);
-		}
 	}
 	put_u8(call->w, last);
 	return MC_OK;

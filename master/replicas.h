@@ -28,12 +28,14 @@ MC_MUST_CHECK enum mc_status replicas_add(struct mc_master *master, struct entry
 bool replicas_remove(struct mc_master *master, struct entry *entry, const struct node *node);
 void replicas_clear(struct mc_master *master, struct entry *entry);
 
-/* Remove what the node did not tell in this round; names without a replica go.  Returns how many.
- */
+/* Remove what the node did not tell in this round; names without a replica go.  How many went. */
 uint64_t replicas_sweep(struct mc_master *master, struct session *session);
 
 /* Rounds of a node have run out: see nodes_reset(). */
 void replicas_reset(struct mc_master *master, struct node *node);
+
+/* The last replica of an object is gone: so is its name, of which all sessions but one hear. */
+void replicas_lost(struct mc_master *master, const struct session *except, struct entry *entry);
 
 /* Forget an entry: replicas, id, name; touched.  Tells nobody. */
 void replicas_forget(struct mc_master *master, struct entry *entry);

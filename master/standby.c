@@ -81,6 +81,7 @@ static void change_add(struct standby *standby, enum change_kind what)
 	*standby->end = change;
 	standby->end = &change->next;
 	standby->size += sizeof(*change) + key_size + value_size;
+	standby->records += what == CHANGE_PUT;
 }
 
 static struct etcd_bytes behind_prefix(const struct standby *standby, struct etcd_bytes key)
@@ -170,7 +171,6 @@ static void on_put(void *context, const struct etcd_pair *pair)
 	}
 	if (standby->without_objects && standby->record.kind == RECORD_OBJECT)
 		return;
-	standby->records++;
 	change_add(standby, CHANGE_PUT);
 	progress_log(standby);
 }

@@ -4,8 +4,7 @@
  * Only primary replicas count towards what is wanted; a cache replica is there
  * to be read, and to be made a primary one.  A replica of a node that was lost
  * a moment ago, or that is announcing, still counts: it may well be back before
- * a copy is made.  One on a draining node, or on a
- * guest, does not count.
+ * a copy is made.  One on a draining node, or on a guest, does not count.
  *
  * Threads   The master's.
  */

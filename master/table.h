@@ -3,13 +3,13 @@
  *
  * Open addressing, linear probing.  A slot is one word: the item's address and
  * the top 16 bits of its hash, so that a probe touches an item only when it is
- * almost surely the right one.  The table grows in small steps: each insert or
- * remove moves a few slots of the old array, so no call takes long.
+ * almost surely the right one.  The table grows in small steps: each insert moves
+ * a few slots of the old array, so no call takes long.
  *
  * Readers may find while the one writer changes: an item that is in the table
  * all along is found, whatever happens around it.  A slot is stored once and
  * whole; what moves is in the new array before it leaves the old one, and a
- * reader looks there first; when a new array came while it looked and found
+ * reader looks in the old one first; when a new array came while it looked and found
  * nothing, it looks again.
  *
  * Ownership   Items belong to the caller and must stay where they are; those that

@@ -193,7 +193,7 @@ void view_objects(struct mc_master *master, struct http_request *request)
 		return;
 	}
 	if (!number_argument(request, "limit", ADMIN_LIST_INITIAL, ADMIN_LIST_MAX, &limit)) {
-		reply_error(request, 400, "limit is no number");
+		reply_error(request, 400, "limit must be a number from 1 on");
 		return;
 	}
 	prefix = prefix ? prefix : "";

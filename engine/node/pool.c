@@ -31,7 +31,6 @@ struct pool {
 	int lock;
 	int proc;     /* /proc/self/fd: the way to a file that has no name */
 	bool mounted; /* by us, now or in an earlier life */
-	bool tmpfs;
 	uint64_t size;
 	const char *xattr;
 	uint8_t uuid[16];
@@ -174,13 +173,9 @@ static enum mc_status open_directory(struct pool *pool, const char *name, int *f
 
 static enum mc_status open_directories(struct pool *pool)
 {
-	struct statfs fs;
-
 	pool->directory = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (pool->directory < 0)
 		return io_error("be opened", pool->path);
-	if (fstatfs(pool->directory, &fs) == 0)
-		pool->tmpfs = fs.f_type == TMPFS_MAGIC;
 	if (mkdirat(pool->directory, "aside", 0700) < 0 && errno != EEXIST)
 		return io_error("make a directory", pool->path);
 	enum mc_status status = open_directory(pool, "objects", &pool->objects);

@@ -81,7 +81,7 @@ const char *mc_master_address(const struct mc_master *master);
 const char *mc_master_socket(const struct mc_master *master);
 const char *mc_master_http(const struct mc_master *master);
 
-/* Stop serving, flush the journal, end the thread.  Takes NULL. */
+/* Stop serving, flush the journal, end the threads.  Takes NULL. */
 void mc_master_stop(struct mc_master *master);
 
 #endif

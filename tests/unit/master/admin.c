@@ -74,7 +74,7 @@ START_TEST(every_path_answers_as_it_should)
 		{"GET", "/api/leader", 200, "\"epoch\":1"},
 		{"GET", "/api/nodes", 200, "{\"nodes\":[]}"},
 		{"GET", "/api/objects", 200, "{\"objects\":[]}"},
-		{"GET", "/api/objects?limit=0", 400, "limit is no number"},
+		{"GET", "/api/objects?limit=0", 400, "limit must be a number from 1 on"},
 		{"GET", "/api/objects?cursor=x", 400, "makes no sense"},
 		{"GET", "/metadata?key=a", 404, "metadata not found"},
 		{"DELETE", "/metadata?key=a", 200, "metadata deleted"},
