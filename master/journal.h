@@ -69,6 +69,8 @@ enum record_kind {
 #define RECORD_KEY_MAX	 16u
 #define RECORD_VALUE_MAX (1u << 20)
 
+#define JOURNAL_ADDRESS_SIZE 256u
+
 enum journal_sync { JOURNAL_SYNC_NEVER, JOURNAL_SYNC_INTERVAL, JOURNAL_SYNC_ALWAYS };
 
 struct mc_etcd_config;
@@ -93,6 +95,8 @@ struct journal_counters {
 struct journal_loaded {
 	bool empty;	 /* a new one */
 	bool incomplete; /* records that were acknowledged may be missing at its end */
+	/* Where the leader before is reached, "" if it ended in order; of a shared one. */
+	char before[JOURNAL_ADDRESS_SIZE];
 };
 
 /* A record of the journal, in the order of writing.  value NULL: removed. */
@@ -153,6 +157,8 @@ struct journal_ops {
 	uint64_t (*stored)(struct journal *journal);
 	/* Stop leading, if it does, when all is safe or does not get there soon. */
 	void (*resign)(struct journal *journal);
+	/* Another leads: stop at once. */
+	void (*lost)(struct journal *journal);
 };
 
 /* Every open journal begins with this. */

@@ -3,7 +3,7 @@
  *
  *   leader      whose lease it is, leads (leader.h)
  *   lanes/N     number of the last transaction of a lane (etcd_queue.h)
- *   journal     how the last leader wrote, and whether it ended in order
+ *   journal     how the last leader wrote, where, and whether it ended in order
  *   the rest    records (etcd_text.h)
  *
  * A standby reads them all and follows each change, so that it is ready when it
@@ -53,6 +53,7 @@ struct etcd_journal {
 	struct etcd_queue *queue;
 	struct leader *leader;
 	struct writer prefix;
+	char address[JOURNAL_ADDRESS_SIZE]; /* of this master */
 
 	/* the master's thread */
 	struct standby *standby; /* NULL while this one leads */
@@ -225,10 +226,11 @@ static enum mc_status journal_etcd_open(const struct journal_config *config,
 /* The journal's own key. */
 static void mark_put(struct etcd_journal *etcd, bool closed)
 {
-	char text[64];
+	char text[STANDBY_MARK_SIZE];
 
-	snprintf(text, sizeof(text), "%s ack=%s objects=%s", closed ? "closed" : "open",
-		 etcd->ack_sync ? "sync" : "async", etcd->without_objects ? "off" : "on");
+	snprintf(text, sizeof(text), "%s ack=%s objects=%s address=%s", closed ? "closed" : "open",
+		 etcd->ack_sync ? "sync" : "async", etcd->without_objects ? "off" : "on",
+		 etcd->address);
 	etcd_queue_put(etcd->queue, ETCD_TEXT("journal"), ETCD_TEXT(text), 0);
 	etcd_queue_flush(etcd->queue);
 }
@@ -270,7 +272,15 @@ static void journal_etcd_close(struct journal *journal)
 
 static void announce(struct journal *journal, const char *address)
 {
-	leader_announce(own(journal)->leader, address);
+	struct etcd_journal *etcd = own(journal);
+
+	snprintf(etcd->address, sizeof(etcd->address), "%s", address);
+	leader_announce(etcd->leader, address);
+}
+
+static bool ended_in_order(const char *mark)
+{
+	return strncmp(mark, "closed", 6) == 0;
 }
 
 /* What the leader before said of its way of writing. */
@@ -278,7 +288,19 @@ static bool incomplete(const struct etcd_journal *etcd, const char *mark)
 {
 	if (etcd->without_objects || strstr(mark, "objects=off"))
 		return true;
-	return mark[0] && strncmp(mark, "closed", 6) != 0 && !strstr(mark, "ack=sync");
+	return mark[0] && !ended_in_order(mark) && !strstr(mark, "ack=sync");
+}
+
+/* Where it may still serve, if it was not this one. */
+static void before_take(const struct etcd_journal *etcd, const char *mark,
+			char before[JOURNAL_ADDRESS_SIZE])
+{
+	static const char head[] = " address=";
+	const char *address = ended_in_order(mark) ? NULL : strstr(mark, head);
+
+	before[0] = '\0';
+	if (address && strcmp(address + strlen(head), etcd->address) != 0)
+		snprintf(before, JOURNAL_ADDRESS_SIZE, "%s", address + strlen(head));
 }
 
 static void lead(struct etcd_journal *etcd, struct journal_loaded *loaded)
@@ -289,6 +311,7 @@ static void lead(struct etcd_journal *etcd, struct journal_loaded *loaded)
 	standby_mark(etcd->standby, mark);
 	*loaded = (struct journal_loaded){.empty = standby_records(etcd->standby) == 0,
 					  .incomplete = incomplete(etcd, mark)};
+	before_take(etcd, mark, loaded->before);
 	standby_free(etcd->standby);
 	etcd->standby = NULL;
 	etcd->leading = true;
@@ -502,6 +525,11 @@ static void resign(struct journal *journal)
 	mark_put(etcd, true);
 }
 
+static void lost(struct journal *journal)
+{
+	leader_lost(own(journal)->leader);
+}
+
 const struct journal_ops journal_etcd_ops = {
 	.name = "etcd",
 	.durable = true,
@@ -522,4 +550,5 @@ const struct journal_ops journal_etcd_ops = {
 	.answerable = answerable,
 	.stored = stored,
 	.resign = resign,
+	.lost = lost,
 };

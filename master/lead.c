@@ -7,6 +7,7 @@
 #include "engine/base/log.h"
 #include "master/await.h"
 #include "master/journal.h"
+#include "master/predecessor.h"
 #include "master/record.h"
 #include "master/repair.h"
 #include "master/turn.h"
@@ -168,10 +169,20 @@ static void forget(void *context)
 	master->catalog.keeps_places = true;
 }
 
+/* From now on nobody gets an answer, but whoever told us. */
+static void fall_silent(struct mc_master *master, const struct session *teller)
+{
+	serving_set(master, false);
+	for (struct session *session = master->sessions; session; session = session->next) {
+		if (session != teller)
+			connection_end(session->connection);
+	}
+}
+
 static void stand_by(struct mc_master *master)
 {
 	log_warn("not the leader, standing by sessions=%u", master->session_count);
-	serving_set(master, false);
+	fall_silent(master, NULL);
 	master->leading = false;
 	master->entered = 0;
 	master->read_only = false;
@@ -207,6 +218,8 @@ static void follow(struct mc_master *master)
 	}
 	if (status == MC_OK && turn_journal(master)) {
 		master->refollowed = false;
+		if (loaded.before[0])
+			predecessor_tell(loaded.before, master->cluster, master->epoch);
 		return;
 	}
 	log_error("can't take the records of the journal in%s reason=\"%s\"",
@@ -276,6 +289,18 @@ bool lead_step(struct mc_master *master, bool only_look)
 	if (!lead_serves(master))
 		return false;
 	changes_allow(master, ops->ready(master->journal) == MC_OK);
+	return true;
+}
+
+bool lead_lost(struct mc_master *master, const struct session *teller, uint64_t cluster,
+	       uint32_t epoch)
+{
+	if (cluster != master->cluster || epoch <= master->epoch)
+		return false;
+	log_warn("told that another master leads epoch=%u peer=%s", epoch,
+		 teller->connection->peer);
+	master->journal->ops->lost(master->journal);
+	fall_silent(master, teller);
 	return true;
 }
 

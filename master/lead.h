@@ -10,7 +10,8 @@
  *      └─────────────────────┴─────────────────────┘ all sessions end
  *
  * What is written first is the new epoch, so nobody hears of one that the next
- * leader does not know.
+ * leader does not know.  The leader before is told meanwhile (predecessor.h), for
+ * it may serve lookups still.
  *
  * Threads   The writer; lead_serves: any thread.
  */
@@ -27,6 +28,13 @@ MC_MUST_CHECK enum mc_status lead_load(struct mc_master *master);
  * moment.  False: it does not serve.
  */
 bool lead_step(struct mc_master *master, bool only_look);
+
+/*
+ * Another master says that it leads: answer nobody but it from now on, and stand
+ * by with the next turn.  False: it is of another cluster, or of no newer epoch.
+ */
+MC_MUST_CHECK bool lead_lost(struct mc_master *master, const struct session *teller,
+			     uint64_t cluster, uint32_t epoch);
 
 /*
  * Whether an object of that version was known to this leader, or to one that its

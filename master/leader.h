@@ -64,7 +64,7 @@ void leader_tick(struct leader *leader);
 /* What a follower saw of the key: `there` false lets a standby campaign at once. */
 void leader_seen(struct leader *leader, bool there);
 
-/* A transaction was refused because the key is not ours. */
+/* The key is not ours: a transaction was refused, or the new leader said so. */
 void leader_lost(struct leader *leader);
 
 /* Give it up, and leave the next election to others for a lease's time. */

@@ -6,6 +6,7 @@
 #include "engine/base/log.h"
 #include "master/grant.h"
 #include "master/journal.h"
+#include "master/lead.h"
 #include "master/metrics.h"
 #include "master/replicas.h"
 
@@ -126,16 +127,18 @@ void heartbeat_read(struct reader *r, struct item *item)
 
 enum mc_status heartbeat_apply(struct call *call, const struct item *item)
 {
+	/* Who only reads learns so that another may lead, and looks. */
+	enum mc_status status = call->master->read_only ? MC_READ_ONLY : MC_OK;
 	struct node *node = call->session->node;
 
 	if (!node)
-		return MC_OK;
+		return status;
 	node->heard_ms = call->master->now_ms;
 	node->public.capacity = item->node.capacity;
 	node->public.used = item->node.used;
 	node->public.objects = item->node.objects;
 	nodes_sum(&call->master->nodes, node);
-	return MC_OK;
+	return status;
 }
 
 enum mc_status grant_ids_apply(struct call *call, const struct item *item)
@@ -213,6 +216,20 @@ enum mc_status step_down_apply(struct call *call, const struct item *item)
 		 call->session->connection->peer);
 	journal->ops->resign(journal);
 	return MC_OK;
+}
+
+void succeeded_read(struct reader *r, struct item *item)
+{
+	item->cluster = get_u64(r);
+	item->epoch = get_u32(r);
+}
+
+enum mc_status succeeded_apply(struct call *call, const struct item *item)
+{
+	if (!call->master->journal->ops->lost)
+		return MC_NOT_SUPPORTED;
+	bool newer = lead_lost(call->master, call->session, item->cluster, item->epoch);
+	return newer ? MC_OK : MC_STALE;
 }
 
 enum mc_status recalled_apply(struct call *call, const struct item *item)

@@ -77,6 +77,7 @@ const struct verb_row service_rows[MC_VERB_LIMIT] = {
 	[MC_VERB_GETXATTRS] = {id_read, NULL, getxattrs_apply, .readable = true},
 	[MC_VERB_REMOVEXATTR] = {removexattr_read, NULL, removexattr_apply, .changes = true},
 	[MC_VERB_STEP_DOWN] = {nothing_read, NULL, step_down_apply},
+	[MC_VERB_SUCCEEDED] = {succeeded_read, NULL, succeeded_apply, .early = true},
 	[MC_VERB_RECALLED] = {id_read, NULL, recalled_apply},
 	[MC_VERB_POLICY_SET] = {policy_set_read, NULL, policy_set_apply, .changes = true},
 	[MC_VERB_POLICY_UNSET] = {policy_prefix_read, NULL, policy_unset_apply, .changes = true},

@@ -46,6 +46,8 @@ struct item {
 	size_t value_size;
 	uint32_t node_id;
 	enum mc_status reason;
+	uint64_t cluster;
+	uint32_t epoch;
 	struct mc_node node; /* the last and large: whoever reads one clears it */
 };
 
@@ -108,6 +110,8 @@ enum mc_status nodes_apply(struct call *call, const struct item *item);
 enum mc_status statfs_apply(struct call *call, const struct item *item);
 enum mc_status stats_apply(struct call *call, const struct item *item);
 enum mc_status step_down_apply(struct call *call, const struct item *item);
+void succeeded_read(struct reader *r, struct item *item);
+enum mc_status succeeded_apply(struct call *call, const struct item *item);
 enum mc_status recalled_apply(struct call *call, const struct item *item);
 void nodes_write(struct mc_master *master, struct writer *w);
 

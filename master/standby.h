@@ -15,7 +15,7 @@
 #include "master/journal.h"
 
 #define STANDBY_SIZE_MAX  (32u << 20)
-#define STANDBY_MARK_SIZE 64u
+#define STANDBY_MARK_SIZE (64u + JOURNAL_ADDRESS_SIZE)
 
 struct leader;
 struct standby;

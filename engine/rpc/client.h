@@ -10,7 +10,8 @@
  *
  * A master on this host is reached over its Unix socket when it has one.  Of
  * several the one is kept to that says welcome: others refuse, and one of an
- * older epoch than was heard of lately is refused.
+ * older epoch than was heard of lately is refused.  When it refuses changes,
+ * another is looked for every two seconds.
  *
  * Threads   client_call: any thread.  Callbacks: the client's thread, or one
  *           that attends to a call of its own (attend.h), never two at once;

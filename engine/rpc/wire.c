@@ -33,6 +33,7 @@ static const char *const verb_names[MC_VERB_LIMIT] = {
 	[MC_VERB_RECALL] = "recall",
 	[MC_VERB_EXISTS] = "exists",
 	[MC_VERB_STEP_DOWN] = "step_down",
+	[MC_VERB_SUCCEEDED] = "succeeded",
 	[MC_VERB_POLICY_SET] = "policy_set",
 	[MC_VERB_POLICY] = "policy",
 	[MC_VERB_POLICIES] = "policies",

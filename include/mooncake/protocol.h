@@ -24,7 +24,7 @@
  *   V1  magic and version are as above, kind is 0, 1 or 2
  *   V2  the body is within the limit and holds exactly what the verb says
  *   V3  a string is a u16 length and the bytes; a name obeys mc_name_valid()
- *   V4  the first request on a connection to a master is HELLO
+ *   V4  the first request on a connection to a master is HELLO, or SUCCEEDED
  *   V5  a count of a batch is 1 to MC_BATCH_MAX
  *   Whoever receives a frame that breaks V1 closes the connection: it has lost
  *   the frame boundaries.  A request that breaks V2 to V5 is answered with
@@ -93,6 +93,7 @@
  *   RECALLED      directory u64                            -
  *   EXISTS xN     path string                              -
  *   STEP_DOWN     -                                        -
+ *   SUCCEEDED     cluster u64, epoch u32                   -
  *   POLICY_SET    prefix string, placement                 -
  *   POLICY_UNSET  prefix string                            -
  *   POLICIES      -                                        count u16, count x {prefix string,
@@ -128,6 +129,9 @@
  * session ends with its connection, or when nothing came over it for ttl_ms.
  * A node's replicas leave the lookups when its last session has ended for
  * ttl_ms, and come back when it announces them.
+ *
+ * A HEARTBEAT is MC_READ_ONLY while the master refuses changes: it can't reach
+ * its journal, and another may lead.
  *
  * LOOKUP yields replicas of live nodes only.  An object without one is
  * MC_NOT_FOUND.
@@ -217,6 +221,11 @@
  * up when its journal has them all; another may take it.  MC_NOT_SUPPORTED: it is
  * alone.
  *
+ * SUCCEEDED comes from a master that leads now, with its epoch, to the leader
+ * before, which may not know it.  From the answer on that one answers nobody any
+ * more.  MC_STALE: it is of another cluster, or its own epoch is not older.
+ * MC_NOT_SUPPORTED: it is alone.
+ *
  * RESERVE makes a name belong to one draft of one session: MC_EXISTS for every
  * other RESERVE until PUBLISH, UNRESERVE or the end of the session.  It does
  * not show in LOOKUP or LIST.
@@ -238,8 +247,8 @@
  *
  * History
  *   1   first; since then, in what was reserved: placement, REPLICA bad and refuse,
- *       POLICY*, AWAIT, NODE_SET, DRAIN, REPLICATE, KIND, SHELF, bits 1 and 2 of a
- *       node's state, role 2, age of a request
+ *       POLICY*, AWAIT, NODE_SET, DRAIN, REPLICATE, KIND, SHELF, SUCCEEDED, bits 1 and 2
+ *       of a node's state, role 2, age of a request
  */
 #ifndef MOONCAKE_PROTOCOL_H
 #define MOONCAKE_PROTOCOL_H
@@ -287,6 +296,7 @@ enum mc_verb {
 	MC_VERB_RECALLED = 25,
 	MC_VERB_EXISTS = 26,
 	MC_VERB_STEP_DOWN = 27,
+	MC_VERB_SUCCEEDED = 28,
 	MC_VERB_POLICY_SET = 30,
 	MC_VERB_POLICY_UNSET = 31,
 	MC_VERB_POLICIES = 32,

@@ -275,6 +275,10 @@ static void seed_body(enum mc_verb verb, struct writer *w)
 	case MC_VERB_RMDIR:
 		seed_name(w, "d");
 		return;
+	case MC_VERB_SUCCEEDED:
+		put_u64(w, 1);
+		put_u32(w, 2);
+		return;
 	case MC_VERB_RESERVE:
 	case MC_VERB_UNRESERVE:
 		seed_name(w, "r");

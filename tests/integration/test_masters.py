@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from cluster import wait_until
+from cluster import free_port, wait_until
 from etcd import CONTROL, PROGRAM, Etcd, Relay
 from leading import HANG_S, PREFIX, check_many, leader_of, leader_port, masters_of, put_many, \
     time_until_works, wait_for_names, works
@@ -108,6 +108,26 @@ def a_leader_that_is_cut_off_is_left_by_its_nodes(cluster):
 @on_cluster(variants="one", needs=NEEDS, timeout_s=300)
 def the_same_with_a_list_of_masters(cluster):
     cut_off(cluster, lambda etcd, masters: ",".join(f"127.0.0.1:{m.port}" for m in masters))
+
+
+@on_cluster(variants="one", needs=NEEDS, timeout_s=300)
+def a_mount_that_only_reads_leaves_a_leader_that_is_cut_off(cluster):
+    # Nobody listens where it says that it does, so its successor can't tell it either.
+    etcd = Etcd(cluster)
+    relay = Relay(etcd.clients[0])
+    nowhere = free_port()
+    quick = {"socket": "none", "lease-ms": 1000}
+    old = cluster.master("m0", journal=f"etcd://{relay.address}", **quick,
+                         address=f"127.0.0.1:{nowhere}")
+    wait_until(lambda: leader_port(etcd) == nowhere, HANG_S, "the first leads")
+    new = cluster.master("m1", journal=etcd.journal, **quick)
+    reader = cluster.node(f"127.0.0.1:{old.port},127.0.0.1:{new.port}", "a")
+    relay.cut()
+    wait_until(lambda: leader_port(etcd) == new.port, HANG_S, "the second leads")
+    writer = cluster.node(etcd.journal, "b")
+    put(os.path.join(writer.path, "x"), b"x")
+    wait_until(lambda: os.path.exists(os.path.join(reader.path, "x")), HANG_S, "x is seen")
+    assert old.alive() and "can't renew the lease" in old.log()
 
 
 @on_cluster(variants="one", needs=NEEDS, timeout_s=300)
