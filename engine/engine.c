@@ -201,8 +201,8 @@ static bool registration_room(struct registration *all)
 }
 
 /* Take the range, in pieces where it is more than one region may have. */
-static enum mc_status reserve(struct mc_engine *engine, struct region_wish wish,
-			      struct registration *all)
+static enum mc_status reserve_run(struct mc_engine *engine, struct region_wish wish,
+				  struct registration *all)
 {
 	uint64_t left = wish.length;
 	enum mc_status status = MC_OK;
@@ -218,6 +218,46 @@ static enum mc_status reserve(struct mc_engine *engine, struct region_wish wish,
 		left -= wish.length;
 	} while (left > 0 && !status);
 	return status;
+}
+
+/* Take the range, in pieces where its node changes; NULL says that it is to stay whole. */
+static enum mc_status reserve_located(struct mc_engine *engine, struct region_wish wish,
+				      struct registration *all)
+{
+	struct pages_run runs[PAGES_RUNS_MAX];
+	uint32_t count = pages_runs(engine->ask_pages, wish.memory, wish.length, runs);
+	enum mc_status status = MC_OK;
+	char name[REGION_LOCATION_SIZE] = "*";
+
+	if (count > 1 && !wish.location) {
+		runs[0] = (struct pages_run){wish.length, -1};
+		count = 1;
+	}
+	wish.location = name;
+	for (uint32_t i = 0; i < count && !status; i++) {
+		if (runs[i].node >= 0)
+			snprintf(name, sizeof(name), "cpu:%d", runs[i].node);
+		wish.length = runs[i].length;
+		status = reserve_run(engine, wish, all);
+		wish.memory = (uint8_t *)wish.memory + wish.length;
+		wish.continues = true;
+	}
+	return status;
+}
+
+static enum mc_status reserve(struct mc_engine *engine, struct region_wish wish,
+			      struct registration *all)
+{
+	bool known = wish.location && strcmp(wish.location, "*") != 0;
+
+	if (!region_possible(&wish))
+		return MC_INVALID;
+	if (engine->by_node && (!known || strncmp(wish.location, "cpu:", 4) == 0))
+		pages_touch(wish.memory, wish.length);
+	if (engine->by_node && !known)
+		return reserve_located(engine, wish, all);
+	wish.location = known ? wish.location : "*";
+	return reserve_run(engine, wish, all);
 }
 
 /* Hide all regions of what was registered there. */
@@ -364,6 +404,7 @@ static enum mc_status open_fabrics(struct mc_engine *engine, const struct mc_eng
 		uint64_t max =
 			fabric->ops->region_max ? fabric->ops->region_max(fabric) : UINT64_MAX;
 		engine->region_max = max < engine->region_max ? max : engine->region_max;
+		engine->by_node = engine->by_node || fabric->ops->by_node;
 		if (strcmp((*fabrics)->name, "rdma") == 0)
 			engine->protocol = SEGMENT_RDMA;
 	}
@@ -483,6 +524,7 @@ static void init_fields(struct mc_engine *engine)
 {
 	engine->protocol = SEGMENT_TCP;
 	engine->region_max = UINT64_MAX;
+	engine->ask_pages = pages_ask_kernel;
 	engine->slice_size_given = environment_has("MC_SLICE_SIZE");
 	engine->slice_size = environment_number("MC_SLICE_SIZE", 65536, 64, SLICE_SIZE_MAX);
 	engine->retries_max = environment_number("MC_RETRY_CNT", 8, 1, 127);

@@ -17,6 +17,7 @@
 #include "engine/fabric/fabric.h"
 #include "engine/mender.h"
 #include "engine/metadata/segment_cache.h"
+#include "engine/pages.h"
 #include "engine/region.h"
 #include "engine/segment.h"
 #include "engine/slice.h"
@@ -34,6 +35,8 @@ struct mc_engine {
 	bool slice_size_given;
 	uint32_t retries_max; /* MC_RETRY_CNT */
 	uint64_t region_max;  /* bytes of one region, of any fabric */
+	bool by_node;	      /* one of the fabrics is */
+	pages_ask *ask_pages; /* the kernel; a test's own */
 	/* with locks of their own */
 	struct region_table regions;
 	struct segments segments;

@@ -3,13 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
-
-#define PAGES_LOOKED_AT 64u
 
 enum mc_status region_table_init(struct region_table *table)
 {
@@ -88,13 +84,16 @@ static enum mc_status insert_locked(struct region_table *table, struct region *r
 	return MC_OK;
 }
 
+bool region_possible(const struct region_wish *wish)
+{
+	return wish->memory && wish->length > 0 && wish->length <= SEGMENT_NUMBER_MAX &&
+	       (uintptr_t)wish->memory <= UINTPTR_MAX - wish->length;
+}
+
 enum mc_status region_reserve(struct region_table *table, const struct region_wish *wish,
 			      struct region **region)
 {
-	const char *location = wish->location;
-
-	if (!wish->memory || wish->length == 0 || wish->length > SEGMENT_NUMBER_MAX ||
-	    (uintptr_t)wish->memory > UINTPTR_MAX - wish->length)
+	if (!region_possible(wish))
 		return MC_INVALID;
 	CLEANUP_FREE struct region *made = calloc(1, sizeof(*made));
 	if (!made)
@@ -103,10 +102,8 @@ enum mc_status region_reserve(struct region_table *table, const struct region_wi
 	made->length = wish->length;
 	made->access = wish->access;
 	made->continues = wish->continues;
-	if (!location || strcmp(location, "*") == 0)
-		region_locate(wish->memory, wish->length, made->location);
-	else if (snprintf(made->location, sizeof(made->location), "%s", location) >=
-		 (int)sizeof(made->location))
+	if (snprintf(made->location, sizeof(made->location), "%s", wish->location) >=
+	    (int)sizeof(made->location))
 		return MC_INVALID;
 	pthread_rwlock_wrlock(&table->lock);
 	enum mc_status status = insert_locked(table, made);
@@ -216,29 +213,4 @@ size_t region_count(struct region_table *table)
 	size_t count = table->count;
 	pthread_rwlock_unlock(&table->lock);
 	return count;
-}
-
-void region_locate(const void *memory, uint64_t length, char location[REGION_LOCATION_SIZE])
-{
-	void *pages[PAGES_LOOKED_AT];
-	int nodes[PAGES_LOOKED_AT];
-	uint64_t step = length / PAGES_LOOKED_AT + 1;
-	size_t count = 0;
-	int node = -1;
-
-	for (uint64_t at = 0; at < length && count < PAGES_LOOKED_AT; at += step)
-		pages[count++] = (char *)memory + at;
-	snprintf(location, REGION_LOCATION_SIZE, "*");
-	/* Without targets it moves nothing, and says where they are. */
-	if (syscall(SYS_move_pages, 0, count, pages, NULL, nodes, 0) < 0)
-		return;
-	for (size_t i = 0; i < count; i++) {
-		if (nodes[i] < 0)
-			continue;
-		if (node >= 0 && nodes[i] != node)
-			return;
-		node = nodes[i];
-	}
-	if (node >= 0)
-		snprintf(location, REGION_LOCATION_SIZE, "cpu:%d", node);
 }

@@ -61,12 +61,15 @@ struct region_table {
 MC_MUST_CHECK enum mc_status region_table_init(struct region_table *table);
 void region_table_fini(struct region_table *table);
 
+/* There is memory, and it does not wrap around. */
+bool region_possible(const struct region_wish *wish);
+
 /*
  * Take the range for a region that is being made.
  *
  * MC_EXISTS    it overlaps another
  * MC_TOO_BIG   beyond the limits
- * MC_INVALID   no memory, or it wraps around
+ * MC_INVALID   it is not possible, or the location is no name
  */
 MC_MUST_CHECK enum mc_status region_reserve(struct region_table *table,
 					    const struct region_wish *wish, struct region **region);
@@ -98,8 +101,5 @@ region_each(struct region_table *table,
 	    enum mc_status (*each)(struct region *region, void *context), void *context);
 
 size_t region_count(struct region_table *table);
-
-/* "cpu:N" when all pages that are there are on one node, else "*". */
-void region_locate(const void *memory, uint64_t length, char location[REGION_LOCATION_SIZE]);
 
 #endif

@@ -105,6 +105,11 @@ struct fabric_counters {
 struct fabric_ops {
 	const char *name;    /* the protocol of segments that it serves: "rdma", "tcp", … */
 	uint32_t slice_size; /* bytes that requests are cut into; 0: MC_SLICE_SIZE says */
+	/*
+	 * Memory is pinned, and its paths depend on the NUMA node where it is: its pages
+	 * are touched before it is registered, and regions end where the node changes.
+	 */
+	bool by_node;
 
 	/* MC_NOT_SUPPORTED: this machine has no device for it. */
 	enum mc_status (*open)(const struct fabric_config *config, struct fabric **fabric);

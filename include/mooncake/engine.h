@@ -112,7 +112,9 @@ struct mc_region {
 };
 
 /*
- * Register memory.  location: "cpu:N", "cuda:N" or "*" (found out by page).
+ * Register memory.  location: "cpu:N", "cuda:N", "*" (found out by page: where the NUMA
+ * node changes, the segment's descriptor has another buffer), or NULL (as "*", but it
+ * stays one buffer).  Only RDMA chooses devices by it.
  *
  * MC_EXISTS   it overlaps what is registered
  */

@@ -521,6 +521,7 @@ static enum ibv_wc_status perform(const struct fake_qp *qp, const struct ibv_sen
 		return IBV_WC_REM_ACCESS_ERR;
 	memcpy((void *)(reads ? sge->addr : wr->wr.rdma.remote_addr),
 	       (void *)(reads ? wr->wr.rdma.remote_addr : sge->addr), sge->length);
+	fake.counts.moved[qp->device - fake.devices][other->device - fake.devices] += sge->length;
 	return IBV_WC_SUCCESS;
 }
 

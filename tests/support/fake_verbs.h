@@ -60,6 +60,8 @@ struct fake_counts {
 	uint32_t cq_overruns, sq_overruns;
 	uint32_t doorbells, posted, signalled, most_read_atomic;
 	int last_access; /* of the last region */
+	/* bytes moved by slices: [device that began][device that answered] */
+	uint64_t moved[FAKE_DEVICE_MAX][FAKE_DEVICE_MAX];
 };
 
 extern const struct verbs verbs_fake;

@@ -222,6 +222,7 @@ static void rdma_counters(struct fabric *base, struct fabric_counters *counters)
 
 const struct fabric_ops fabric_rdma_ops = {
 	.name = "rdma",
+	.by_node = true,
 	.open = open_real,
 	.close = rdma_close,
 	.describe = rdma_describe,

@@ -1,15 +1,10 @@
 /*
- * Memory that devices may touch.  One registration a device and region; what is
- * slow about it is to find and pin the pages: they are touched by several
- * threads first, each a piece that ends on a huge page, and devices register at
- * the same time.
+ * Memory that devices may touch.  One registration a device and region.  Devices
+ * register at the same time; the engine has touched the pages before.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/base/log.h"
@@ -17,56 +12,7 @@
 #include "engine/fabric/rdma/internal.h"
 #include "engine/metadata/segment_desc.h"
 
-#define HUGE_PAGE	  (2ull << 20)
-#define TOUCH_MIN	  (64ull << 20) /* below, threads cost more than they save */
-#define TOUCH_THREADS_MAX 8u
-#define SAMPLES_MAX	  16u
 #define REGISTER_TOGETHER (1ull << 20)
-
-/* --- touching ------------------------------------------------------------------ */
-
-struct piece {
-	pthread_t thread;
-	char *start;
-	size_t length;
-};
-
-static void *touch(void *argument)
-{
-	struct piece *piece = argument;
-
-	/* A kernel or a mapping that can't leaves it to the registration. */
-	if (madvise(piece->start, piece->length, MADV_POPULATE_WRITE))
-		(void)madvise(piece->start, piece->length, MADV_POPULATE_READ);
-	return NULL;
-}
-
-static void touch_all(char *memory, uint64_t length)
-{
-	struct piece pieces[TOUCH_THREADS_MAX];
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	uint32_t count = cores < 1 ? 1 : (uint32_t)cores;
-	char *at = (char *)((uintptr_t)memory & ~(page - 1));
-	char *end = memory + length;
-	uint32_t made = 0;
-
-	if (count > TOUCH_THREADS_MAX)
-		count = TOUCH_THREADS_MAX;
-	uint64_t step = (length / count + HUGE_PAGE) & ~(HUGE_PAGE - 1);
-	while (at < end && made < count) {
-		char *next = (char *)(((uintptr_t)at + step) & ~(HUGE_PAGE - 1));
-		if (next > end || made + 1 == count)
-			next = end;
-		pieces[made] = (struct piece){.start = at, .length = (size_t)(next - at)};
-		if (pthread_create(&pieces[made].thread, NULL, touch, &pieces[made]))
-			break;
-		at = next;
-		made++;
-	}
-	while (made > 0)
-		pthread_join(pieces[--made].thread, NULL);
-}
 
 /* --- registering ---------------------------------------------------------------- */
 
@@ -156,48 +102,21 @@ static enum mc_status register_all(struct region *made, const struct fabric_regi
 	return status;
 }
 
-/* --- where it is ------------------------------------------------------------------- */
-
-/* "cpu:N" if the samples agree, else "*". */
-static void find_location(const struct fabric_region *region, char location[TOPOLOGY_NAME_SIZE])
-{
-	void *pages[SAMPLES_MAX];
-	int nodes[SAMPLES_MAX];
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-
-	snprintf(location, TOPOLOGY_NAME_SIZE, "%s", region->location);
-	if (strcmp(location, "*") != 0)
-		return;
-	for (uint32_t i = 0; i < SAMPLES_MAX; i++)
-		pages[i] = (void *)(((uintptr_t)region->memory + region->length / SAMPLES_MAX * i) &
-				    ~(page - 1));
-	if (syscall(SYS_move_pages, 0, (unsigned long)SAMPLES_MAX, pages, NULL, nodes, 0))
-		return;
-	for (uint32_t i = 0; i < SAMPLES_MAX; i++)
-		if (nodes[i] < 0 || nodes[i] != nodes[0])
-			return;
-	snprintf(location, TOPOLOGY_NAME_SIZE, "cpu:%d", nodes[0]);
-}
-
 /* --- the calls ------------------------------------------------------------------------ */
 
 static enum mc_status fill_region(struct region *made, const struct fabric_region *region)
 {
-	char location[TOPOLOGY_NAME_SIZE];
 	uint64_t offset = 0;
 	int fd = -1;
 	enum mc_status status = MC_OK;
 
 	if (strncmp(region->location, "cuda:", 5) == 0)
 		status = cuda_export(region->memory, region->length, &fd, &offset);
-	else if (region->length >= TOUCH_MIN)
-		touch_all(region->memory, region->length);
 	if (!status)
 		status = register_all(made, region, fd, offset);
 	if (fd >= 0)
 		close(fd);
-	find_location(region, location);
-	made->rank = topology_rank(made->fabric->topology, location);
+	made->rank = topology_rank(made->fabric->topology, region->location);
 	return status;
 }
 

@@ -214,8 +214,8 @@ static enum mc_status carry_object(struct job *job)
 
 	if (status)
 		return status;
-	status = mc_engine_register(carrier->engine, job->target.memory, job->fetch->attr.size, "*",
-				    MC_REGION_LOCAL);
+	status = mc_engine_register(carrier->engine, job->target.memory, job->fetch->attr.size,
+				    NULL, MC_REGION_LOCAL);
 	if (!status) {
 		status = carry_pieces(job);
 		if (mc_engine_unregister(carrier->engine, job->target.memory))

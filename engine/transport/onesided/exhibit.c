@@ -70,7 +70,7 @@ static enum mc_status map_object(struct exhibit *exhibit, int fd)
 		return mc_status_from_errno(errno);
 	enum mc_status status = MC_IO;
 	if (!copy || read_whole(fd, map, exhibit->size))
-		status = mc_engine_register(exhibit->engine, map, exhibit->size, "*",
+		status = mc_engine_register(exhibit->engine, map, exhibit->size, NULL,
 					    MC_REGION_REMOTE_READ | MC_REGION_QUIET);
 	if (status)
 		munmap(map, exhibit->size);
