@@ -109,7 +109,7 @@ def a_link_that_goes_in_the_middle_of_transfers_comes_back(lab):
     guest.run("ip link set v0 up")
     output = reader.wait(60)
     print(output)
-    assert "rdma device down" in output and "rdma path works again" in output, output
+    assert "rdma device down" in output and "rdma paths work again" in output, output
     assert number(output, "failed") > 0 and number(output, "blocks") > 20, output
     # It went on, and on all paths.
     assert number(output, "paths") == 2, output
@@ -125,7 +125,7 @@ def a_peer_that_is_killed_fails_transfers_at_once_and_leaves_nothing(lab):
     guest.run("kill -9 $(cat /tmp/server)")
     output = reader.wait(60)
     assert number(output, "blocks") > 0 and number(output, "failed") > 10, output
-    assert "rdma path down" in output, output
+    assert "rdma paths down" in output, output
     # The kernel has none of its queue pairs or regions either.
     assert not guest.run("rdma resource show qp | grep -v 'type GSI' || true").strip()
     assert not guest.run("rdma resource show mr").strip()

@@ -97,6 +97,23 @@ void control_tell(struct rdma_fabric *fabric, struct rdma_ended *ended)
 	control_wake(fabric);
 }
 
+void control_path_news(const struct endpoint *endpoint, enum path_event event,
+		       const struct ibv_wc *wc)
+{
+	struct control *control = &endpoint->device->fabric->control;
+	struct path_news *news = &control->news[event];
+	const struct rdma_peer *peer = endpoint->peer;
+
+	WITH_LOCK(&control->lock);
+	if (news->count++ > 0)
+		return;
+	snprintf(news->device, sizeof(news->device), "%s", endpoint->device->name);
+	snprintf(news->peer, sizeof(news->peer), "%s", peer->name);
+	snprintf(news->remote, sizeof(news->remote), "%s", peer->devices[endpoint->remote]);
+	news->wc_status = wc ? (int)wc->status : 0;
+	news->vendor = wc ? wc->vendor_err : 0;
+}
+
 static void tell_all(struct rdma_fabric *fabric)
 {
 	struct rdma_ended ended = {NULL, NULL};
@@ -195,6 +212,40 @@ static void check_device(struct rdma_device *device, uint64_t now_ns)
 		device_recover(device);
 }
 
+static void take_news(struct control *control, struct path_news news[PATH_EVENTS])
+{
+	WITH_LOCK(&control->lock);
+	memcpy(news, control->news, sizeof(control->news));
+	for (enum path_event event = 0; event < PATH_EVENTS; event++)
+		control->news[event].count = 0;
+}
+
+/* A NIC that fails takes the paths to all peers with it. */
+static void log_paths(struct control *control)
+{
+	static const char *const facts[] = {
+		[PATH_WORK_FAILED] = "rdma work failed",
+		[PATH_DOWN] = "rdma paths down",
+		[PATH_BACK] = "rdma paths work again",
+	};
+	struct path_news all[PATH_EVENTS];
+
+	take_news(control, all);
+	for (enum path_event event = 0; event < PATH_EVENTS; event++) {
+		const struct path_news *news = &all[event];
+		char why[64] = "";
+		if (news->count == 0)
+			continue;
+		if (news->wc_status)
+			snprintf(why, sizeof(why), " wc_status=%d vendor=%#x", news->wc_status,
+				 news->vendor);
+		log_at(event == PATH_BACK ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+		       "%s count=%u, the first: device=%s peer=%s remote=%s%s", facts[event],
+		       news->count, news->device, news->peer, news->remote, why);
+		control->news_ns = clock_ns() + RDMA_NEWS_NS;
+	}
+}
+
 static void tick(struct rdma_fabric *fabric)
 {
 	uint64_t now = clock_ns();
@@ -206,9 +257,21 @@ static void tick(struct rdma_fabric *fabric)
 	for (uint32_t i = 0; i < fabric->device_count; i++)
 		check_device(fabric->devices[i], now);
 	peer_probe_all(fabric, now);
+	if (now >= fabric->control.news_ns)
+		log_paths(&fabric->control);
 }
 
-/* With nobody connected there is nothing to look after, but for a device that is down. */
+static bool has_news(struct control *control)
+{
+	WITH_LOCK(&control->lock);
+	return control->news[PATH_WORK_FAILED].count > 0 || control->news[PATH_DOWN].count > 0 ||
+	       control->news[PATH_BACK].count > 0;
+}
+
+/*
+ * With nobody connected there is nothing to look after, but for a device that is down
+ * and what is still to be said.
+ */
 static int patience_ms(struct rdma_fabric *fabric)
 {
 	bool quiet = atomic_load(&fabric->peer_count) == 0 && !fabric->control.links &&
@@ -216,6 +279,7 @@ static int patience_ms(struct rdma_fabric *fabric)
 
 	for (uint32_t i = 0; quiet && i < fabric->device_count; i++)
 		quiet = atomic_load(&fabric->devices[i]->up);
+	quiet = quiet && !has_news(&fabric->control);
 	return quiet ? -1 : RDMA_TICK_MS;
 }
 
@@ -345,6 +409,7 @@ static void end_all(struct rdma_fabric *fabric)
 	do_todo(fabric);
 	tell_all(fabric);
 	link_free_dead(fabric);
+	log_paths(&fabric->control);
 }
 
 void control_stop(struct rdma_fabric *fabric)

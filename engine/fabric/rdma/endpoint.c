@@ -158,10 +158,8 @@ static void path_failed(const struct endpoint *endpoint)
 		path->failures++;
 		path->retry_ns = now + (RDMA_RETRY_NS << doublings);
 	}
-	if (atomic_exchange(&path->down, true))
-		return;
-	log_warn("rdma path down device=%s peer=%s remote=%s", endpoint->device->name,
-		 endpoint->peer->name, endpoint->peer->devices[endpoint->remote]);
+	if (!atomic_exchange(&path->down, true))
+		control_path_news(endpoint, PATH_DOWN, NULL);
 }
 
 void endpoint_fail(struct endpoint *endpoint, enum mc_status status, bool broken)
@@ -190,9 +188,7 @@ void endpoint_proved(struct endpoint *endpoint)
 
 	path->failures = 0;
 	if (atomic_exchange(&path->down, false))
-		log_info("rdma path works again device=%s peer=%s remote=%s",
-			 endpoint->device->name, endpoint->peer->name,
-			 endpoint->peer->devices[endpoint->remote]);
+		control_path_news(endpoint, PATH_BACK, NULL);
 }
 
 /* --- queue pairs, for control --------------------------------------------------------- */

@@ -55,6 +55,7 @@
 #define RDMA_DRAIN_NS  3000000000ull /* for flushed work to come back, then without */
 #define RDMA_RETRY_NS  250000000ull  /* after the first failure of a path; doubles */
 #define RDMA_RETRY_MAX 6u	     /* times it doubles */
+#define RDMA_NEWS_NS   1000000000ull /* between lines about paths */
 
 struct rdma_device;
 struct rdma_fabric;
@@ -233,6 +234,18 @@ struct progress {
 	atomic_uint followers;
 };
 
+enum path_event { PATH_WORK_FAILED, PATH_DOWN, PATH_BACK, PATH_EVENTS };
+
+/* What happened to paths since the last line in the log about it, and to which first. */
+struct path_news {
+	uint32_t count;
+	int wc_status; /* of work that failed */
+	uint32_t vendor;
+	char device[TOPOLOGY_NAME_SIZE];
+	char peer[RDMA_NAME_SIZE];
+	char remote[RDMA_NAME_SIZE];
+};
+
 struct control {
 	int epoll_fd;
 	int wake_fd;
@@ -241,14 +254,16 @@ struct control {
 	bool started;
 	atomic_bool stopping;
 	pthread_mutex_t lock;
-	struct endpoint *todo, *todo_last; /* lock */
-	struct rdma_ended ended;	   /* lock: to be told by this thread */
+	struct endpoint *todo, *todo_last;  /* lock */
+	struct rdma_ended ended;	    /* lock: to be told by this thread */
+	struct path_news news[PATH_EVENTS]; /* lock */
 	struct watch wake, listen;
 	/* owned by the thread */
 	struct link *links;
 	struct link *dead; /* freed when the batch of events is done */
 	uint32_t link_count;
 	uint64_t tick_ns;
+	uint64_t news_ns; /* when the next line about paths may be written */
 };
 
 struct rdma_fabric {
@@ -395,6 +410,9 @@ void control_unqueue(struct rdma_fabric *fabric, struct endpoint *endpoint);
 /* Have control tell slices that have ended. */
 void control_tell(struct rdma_fabric *fabric, struct rdma_ended *ended);
 void control_wake(struct rdma_fabric *fabric);
+/* Have control log what happened to a path: many at once are one line.  wc: of work. */
+void control_path_news(const struct endpoint *endpoint, enum path_event event,
+		       const struct ibv_wc *wc);
 
 /* --- link.c: handshakes, for control ------------------------------------------------ */
 

@@ -311,10 +311,11 @@ static void note_failure(struct endpoint *endpoint, const struct ibv_wc *wc,
 {
 	if (endpoint->state == ENDPOINT_ENDING)
 		return;
-	log_at(verdict->broken ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG,
-	       "rdma work failed device=%s peer=%s remote=%s wc_status=%d vendor=%#x",
-	       endpoint->device->name, endpoint->peer->name,
-	       endpoint->peer->devices[endpoint->remote], (int)wc->status, wc->vendor_err);
+	if (verdict->broken)
+		control_path_news(endpoint, PATH_WORK_FAILED, wc);
+	log_debug("rdma work failed device=%s peer=%s remote=%s wc_status=%d vendor=%#x",
+		  endpoint->device->name, endpoint->peer->name,
+		  endpoint->peer->devices[endpoint->remote], (int)wc->status, wc->vendor_err);
 	endpoint_fail(endpoint, MC_UNREACHABLE, verdict->broken);
 }
 

@@ -517,6 +517,86 @@ END_TEST
 
 /* --- at rest --------------------------------------------------------------------------- */
 
+#define MANY_PEERS 100u
+
+/* What the log says of paths: lines, and the counts in them. */
+struct said {
+	uint32_t lines, paths;
+};
+
+static struct said read_said(const char *log, const char *about)
+{
+	struct said said = {0, 0};
+	char line[1024];
+	FILE *in = fopen(log, "re");
+
+	ck_assert_ptr_nonnull(in);
+	while (fgets(line, sizeof(line), in)) {
+		const char *count = strstr(line, about);
+		if (!count)
+			continue;
+		said.lines++;
+		said.paths += (uint32_t)strtoul(count + strlen(about), NULL, 10);
+	}
+	fclose(in);
+	return said;
+}
+
+static bool all_are_said(void *log)
+{
+	return read_said(log, "rdma paths down count=").paths >= MANY_PEERS;
+}
+
+START_TEST(paths_that_fail_together_are_a_line_a_second)
+{
+	char log[] = "/tmp/rdma_trouble_XXXXXX";
+	int fd = mkstemp(log);
+	struct pair *pair = pair_new(NULL);
+	struct fabric_peer *usual = pair->peer, *peers[MANY_PEERS];
+
+	ck_assert(fd >= 0 && log_open(log));
+	for (uint32_t i = 0; i < MANY_PEERS; i++)
+		ck_assert_int_eq(ops->connect(pair->from.fabric, pair->to.desc, &peers[i]), MC_OK);
+	uint64_t start = clock_ns();
+	fake_fail_work(IBV_WC_RETRY_EXC_ERR, 0, MANY_PEERS);
+	for (uint32_t i = 0; i < MANY_PEERS; i++) {
+		pair->peer = peers[i];
+		ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 64), MC_UNREACHABLE);
+	}
+	wait_for(all_are_said, log);
+	struct said down = read_said(log, "rdma paths down count=");
+	ck_assert_uint_eq(down.paths, MANY_PEERS);
+	struct said failed = read_said(log, "rdma work failed count=");
+	ck_assert_uint_eq(failed.paths, MANY_PEERS);
+	uint64_t seconds = (clock_ns() - start) / 1000000000u;
+	ck_assert_uint_le(down.lines, seconds + 1);
+	ck_assert_uint_le(failed.lines, seconds + 1);
+	for (uint32_t i = 0; i < MANY_PEERS; i++)
+		ops->disconnect(peers[i]);
+	pair->peer = usual;
+	pair_free(pair);
+	close(fd);
+	unlink(log);
+}
+END_TEST
+
+/* What was not said yet when a fabric is closed is said then. */
+START_TEST(a_path_that_failed_last_is_not_kept_quiet)
+{
+	char log[] = "/tmp/rdma_trouble_XXXXXX";
+	int fd = mkstemp(log);
+	struct pair *pair = pair_new(NULL);
+
+	ck_assert(fd >= 0 && log_open(log));
+	fake_fail_work(IBV_WC_RETRY_EXC_ERR, 0, 1);
+	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 64), MC_UNREACHABLE);
+	pair_free(pair);
+	ck_assert_uint_eq(read_said(log, "rdma paths down count=").paths, 1);
+	close(fd);
+	unlink(log);
+}
+END_TEST
+
 START_TEST(an_idle_fabric_costs_nothing)
 {
 	struct pair *pair = pair_new(NULL);
@@ -584,6 +664,8 @@ static TCase *peers_case(void)
 	tcase_add_test(tcase, deadline_and_cancel_end_what_waits_for_a_connection);
 	tcase_add_test(tcase, a_deadline_ends_what_is_posted);
 	tcase_add_loop_test(tcase, strangers_are_not_listened_to, 0, COUNT(strange));
+	tcase_add_test(tcase, paths_that_fail_together_are_a_line_a_second);
+	tcase_add_test(tcase, a_path_that_failed_last_is_not_kept_quiet);
 	tcase_add_test(tcase, an_idle_fabric_costs_nothing);
 	return tcase;
 }
