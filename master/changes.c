@@ -116,10 +116,10 @@ enum mc_status change_mkdir(struct mc_master *master, const struct session *sess
 	return MC_OK;
 }
 
-/* REMOVE or RMDIR that was done before: the name may be another's by now. */
-static bool removed_before(const struct call *call)
+/* REMOVE or RMDIR that was done before: the name may be another's by now.  NULL: it was not. */
+static const struct deed *removed_before(const struct call *call)
 {
-	return ledger_asked(&call->master->ledger, call->request_id, call->item) != NULL;
+	return ledger_asked(&call->master->ledger, call->request_id, call->item);
 }
 
 enum mc_status remove_apply(struct call *call, const struct item *item)
@@ -128,8 +128,11 @@ enum mc_status remove_apply(struct call *call, const struct item *item)
 	struct directory *directory;
 
 	failpoint("remove.received");
-	if (removed_before(call))
+	const struct deed *deed = removed_before(call);
+	if (deed) {
+		put_u64(call->w, deed->id);
 		return MC_OK;
+	}
 	if (call_too_late(call))
 		return MC_TIMEOUT;
 	enum mc_status status = walk_directory(master, item->parent, &directory);
@@ -142,6 +145,7 @@ enum mc_status remove_apply(struct call *call, const struct item *item)
 		return MC_NOT_FOUND;
 	if (entry_is_directory(entry))
 		return MC_IS_DIRECTORY;
+	put_u64(call->w, entry->id);
 	change_remove(master, call->session, entry);
 	ledger_sign(&master->ledger, call->request_id, call->item);
 	failpoint("remove.applied");

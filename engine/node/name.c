@@ -118,67 +118,51 @@ static void remove_locked(struct node *node, struct object *object)
 }
 
 /*
- * A change was sent again since its answer may have been lost, and now there is
- * no such name.  Either it was done the first time, or somebody else was first:
- * where the object is now tells.
+ * The master has taken the name from the object of this id, or from none (0).  What
+ * had it here may be another, which was renamed meanwhile: that one lives on.
  */
-static void ask_where(struct node *node, const struct object *object, client_reply_fn *reply,
-		      void *context)
+static void unlinked_locked(struct op *op, uint64_t id)
 {
-	struct writer w;
+	struct node *node = op->node;
+	struct object *named =
+		object_lookup(&node->objects, op->object->attr.id, op->name, strlen(op->name));
+	struct object *gone = id ? object_find(&node->objects, id) : NULL;
 
-	writer_init(&w);
-	put_u64(&w, object->attr.id);
-	node_ask(node, MC_VERB_PATH, &w, reply, context);
+	if (named && named != gone && object_is(named, OBJECT_PUBLISHED))
+		node_forget_name_locked(node, named);
+	if (gone && !(gone->flags & (OBJECT_DIRECTORY | OBJECT_DOUBT)))
+		remove_locked(node, gone);
 }
 
-static void unlink_end(struct op *op, enum mc_status status, bool gone)
+static void unlink_end(struct op *op, enum mc_status status, uint64_t id)
 {
 	struct node *node = op->node;
 
-	if (status == MC_TIMEOUT) {
-		WITH_LOCK(&node->lock);
+	node_lock(node);
+	if (status == MC_TIMEOUT)
 		node_doubt_name_locked(node, op->object->attr.id, op->name);
-	}
-	if (status == MC_OK || status == MC_NOT_FOUND) {
-		node_lock(node);
-		/* What was there may have moved meanwhile: it lives on under another name. */
-		struct object *object = object_lookup(&node->objects, op->object->attr.id, op->name,
-						      strlen(op->name));
-		bool ours = object && (object_is(object, OBJECT_PUBLISHED) || object == op->other);
-		if (ours && (gone || !object_is(object, OBJECT_LOCAL)))
-			remove_locked(node, object);
-		else if (ours) /* renamed by another node, perhaps: the master says when to drop it
-				*/
-			object_unname(&node->objects, object);
-		if (!status)
-			node_touch_locked(op->object, 0);
-		node_unlock(node);
-	}
+	if (status == MC_OK || status == MC_NOT_FOUND)
+		unlinked_locked(op, id);
+	if (status == MC_OK)
+		node_touch_locked(op->object, 0);
+	node_unlock(node);
 	failpoint("remove.done");
 	op_end(op, node_change_status(status), NULL);
 }
 
-static void unlink_where(void *context, enum mc_status status, struct reader *body, bool resent)
-{
-	(void)body;
-	(void)resent;
-	if (status == MC_OK)
-		unlink_end(context, MC_NOT_FOUND, false); /* it has another name */
-	else
-		unlink_end(context, status == MC_NOT_FOUND ? MC_OK : status, false);
-}
-
 static void unlink_reply(void *context, enum mc_status status, struct reader *body, bool resent)
 {
-	struct op *op = context;
+	uint64_t id = 0;
 
+	(void)resent;
 	failpoint("remove.answered");
 	status = read_item(status, body);
-	if (status == MC_NOT_FOUND && resent && op->other)
-		ask_where(op->node, op->other, unlink_where, op);
-	else
-		unlink_end(op, status, status == MC_OK);
+	if (!status) {
+		id = get_u64(body);
+		if (body->failed)
+			status = MC_PROTOCOL;
+	}
+	unlink_end(context, status, id);
 }
 
 static void unlink_again(void *context, enum mc_status status)
@@ -266,8 +250,7 @@ static void rmdir_reply(void *context, enum mc_status status, struct reader *bod
 	struct node *node = op->node;
 
 	(void)body;
-	if (status == MC_NOT_FOUND && resent)
-		status = MC_OK;
+	(void)resent;
 	if (!status) {
 		node_lock(node);
 		struct object *directory = object_lookup(&node->objects, op->object->attr.id,
@@ -500,57 +483,19 @@ static void rename_end(struct move *m, enum mc_status status, uint64_t id)
 	move_end(m, status);
 }
 
-/* Whether this is the path that the object was to get. */
-static bool is_new_path(struct move *m, const char *path, size_t size)
-{
-	char to[MC_PATH_MAX + 1];
-	size_t to_size, name_size = strlen(m->new_name);
-
-	node_lock(m->node);
-	enum mc_status status = object_path(m->to, to, &to_size);
-	node_unlock(m->node);
-	if (status || size < name_size ||
-	    memcmp(path + size - name_size, m->new_name, name_size) != 0)
-		return false;
-	if (to_size == 0)
-		return size == name_size;
-	return size == to_size + 1 + name_size && path[to_size] == '/' &&
-	       memcmp(path, to, to_size) == 0;
-}
-
-static void rename_where(void *context, enum mc_status status, struct reader *body, bool resent)
-{
-	struct move *m = context;
-	size_t size = 0;
-
-	(void)resent;
-	if (status == MC_OK) {
-		const char *path = get_string(body, &size);
-		if (body->failed)
-			status = MC_PROTOCOL;
-		else
-			status = is_new_path(m, path, size) ? MC_OK : MC_NOT_FOUND;
-	} else if (status == MC_NOT_FOUND) {
-		status = MC_TIMEOUT; /* removed or replaced since, under whichever name */
-	}
-	rename_end(m, status, m->object->attr.id);
-}
-
 static void rename_reply(void *context, enum mc_status status, struct reader *body, bool resent)
 {
 	struct move *m = context;
 	struct mc_attr attr = {0};
 
+	(void)resent;
 	failpoint("rename.answered");
 	if (!status) {
 		get_attr(body, &attr);
 		if (body->failed)
 			status = MC_PROTOCOL;
 	}
-	if (status == MC_NOT_FOUND && resent)
-		ask_where(m->node, m->object, rename_where, m);
-	else
-		rename_end(m, status, attr.id);
+	rename_end(m, status, attr.id);
 }
 
 static void move_named(struct move *m)

@@ -61,7 +61,7 @@
  *   PUBLISH xN    parent u64, name string, flags u32       attr as recorded
  *                 (enum mc_publish_flag), attr,
  *                 placement with MC_PUBLISH_PLACED
- *   REMOVE xN     parent u64, name string                  -
+ *   REMOVE xN     parent u64, name string                  id u64
  *   RENAME        parent u64, name string, new parent u64, attr of what moved
  *                 new name string, flags u32
  *                 (enum mc_rename_flag)
@@ -163,6 +163,8 @@
  *
  * REMOVE, RENAME and PUBLISH over a name tell each node with a replica to DROP
  * it, except the session that asked, and send INVALIDATE to all other sessions.
+ * The name may mean another object than the asker knows: REMOVE answers with the
+ * id of the one that is gone.
  * REMOVE and RENAME work as well on a name that LOOKUP does not show because all
  * nodes with its object are away.
  *

@@ -325,8 +325,8 @@ static enum mc_status remove_batch(struct master *master, const struct master_na
 		return MC_PROTOCOL;
 	for (size_t i = 0; i < count; i++) {
 		statuses[i] = get_status(&r);
-		if (statuses[i] == MC_NOT_FOUND && master->resent)
-			statuses[i] = MC_OK; /* the answer that was lost removed it */
+		if (!statuses[i])
+			(void)get_u64(&r);
 	}
 	return checked(&r);
 }

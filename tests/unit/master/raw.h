@@ -321,15 +321,26 @@ static inline uint64_t raw_put(struct raw *raw, uint64_t parent, const char *nam
 	return attr.id;
 }
 
-static inline enum mc_status raw_remove(struct raw *raw, uint64_t parent, const char *name)
+/* id: of what went. */
+static inline enum mc_status raw_remove_id(struct raw *raw, uint64_t parent, const char *name,
+					   uint64_t *id)
 {
 	put_u16(&raw->out, 1);
 	raw_name(raw, parent, name);
 	ck_assert_int_eq(raw_call(raw, MC_VERB_REMOVE), MC_OK);
 	ck_assert_uint_eq(get_u16(&raw->in), 1);
 	enum mc_status status = get_status(&raw->in);
+	if (status == MC_OK)
+		*id = get_u64(&raw->in);
 	ck_assert(reader_done(&raw->in));
 	return status;
+}
+
+static inline enum mc_status raw_remove(struct raw *raw, uint64_t parent, const char *name)
+{
+	uint64_t id;
+
+	return raw_remove_id(raw, parent, name, &id);
 }
 
 static inline void raw_mkdir_write(struct raw *raw, uint64_t parent, const char *name, uint64_t id)

@@ -178,13 +178,15 @@ END_TEST
 
 START_TEST(a_remove_again_leaves_what_came_after)
 {
-	uint64_t first = raw_put(&b, MC_ROOT_ID, "x");
+	uint64_t first = raw_put(&b, MC_ROOT_ID, "x"), gone;
 
-	ck_assert_int_eq(raw_remove(&a, MC_ROOT_ID, "x"), MC_OK);
+	ck_assert_int_eq(raw_remove_id(&a, MC_ROOT_ID, "x", &gone), MC_OK);
+	ck_assert_uint_eq(gone, first);
 	uint64_t request = a.request_id;
 	uint64_t next = raw_put(&b, MC_ROOT_ID, "x");
 	repeat(request, _i);
-	ck_assert_int_eq(raw_remove(&a, MC_ROOT_ID, "x"), MC_OK);
+	ck_assert_int_eq(raw_remove_id(&a, MC_ROOT_ID, "x", &gone), MC_OK);
+	ck_assert_uint_eq(gone, first);
 	is_at(first, NULL);
 	is_at(next, "x");
 	/* Another request is another removal. */
@@ -195,10 +197,11 @@ END_TEST
 
 START_TEST(each_item_of_a_batch_is_remembered_by_itself)
 {
-	uint64_t next[2];
+	uint64_t next[2] = {0};
+	uint64_t x = raw_put(&b, MC_ROOT_ID, "x");
+	uint64_t y = 0;
+	uint64_t z = raw_put(&b, MC_ROOT_ID, "z");
 
-	raw_put(&b, MC_ROOT_ID, "x");
-	raw_put(&b, MC_ROOT_ID, "z");
 	for (int round = 0; round < 2; round++) {
 		put_u16(&a.out, 3);
 		raw_name(&a, MC_ROOT_ID, "x");
@@ -207,13 +210,17 @@ START_TEST(each_item_of_a_batch_is_remembered_by_itself)
 		ck_assert_int_eq(raw_call(&a, MC_VERB_REMOVE), MC_OK);
 		ck_assert_uint_eq(get_u16(&a.in), 3);
 		ck_assert_int_eq(get_status(&a.in), MC_OK);
+		ck_assert_uint_eq(get_u64(&a.in), x);
 		/* Not done the first time: done now. */
 		ck_assert_int_eq(get_status(&a.in), round ? MC_OK : MC_NOT_FOUND);
+		if (round)
+			ck_assert_uint_eq(get_u64(&a.in), y);
 		ck_assert_int_eq(get_status(&a.in), MC_OK);
+		ck_assert_uint_eq(get_u64(&a.in), z);
 		if (round)
 			break;
 		next[0] = raw_put(&b, MC_ROOT_ID, "x");
-		raw_put(&b, MC_ROOT_ID, "y");
+		y = raw_put(&b, MC_ROOT_ID, "y");
 		next[1] = raw_put(&b, MC_ROOT_ID, "z");
 		repeat(a.request_id, _i);
 	}

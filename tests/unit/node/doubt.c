@@ -368,6 +368,50 @@ START_TEST(what_was_renamed_before_it_could_be_replaced_stays)
 }
 END_TEST
 
+/* The same of what is known to be removed: the master removes what has the name. */
+START_TEST(what_was_renamed_before_it_could_be_removed_stays)
+{
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	EVENTUALLY(try_put(writer, "other", 100, 2) == MC_OK);
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REPLIES, MC_VERB_INVALIDATE);
+	EVENTUALLY(look(b, "other") == MC_OK);
+	EVENTUALLY(look(b, "key") == MC_OK);
+	ck_assert_int_eq(rename_name(b, "key", "moved", false), MC_OK);
+	ck_assert_int_eq(rename_name(b, "other", "key", false), MC_OK);
+	ck_assert_int_eq(unlink_name(writer, "key"), MC_OK);
+	between_let_go(&between);
+	EVENTUALLY(reads(writer, "moved", 100, 1));
+	ck_assert(reads(b, "moved", 100, 1));
+	ck_assert(absent(b, "key"));
+	EVENTUALLY(local(writer) == 1);
+	end();
+}
+END_TEST
+
+/* Its answer is lost, and the name is taken again before it is sent once more. */
+START_TEST(a_remove_that_is_sent_again_frees_what_it_removed)
+{
+	struct turn turn;
+
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REPLIES, MC_VERB_REMOVE);
+	turn_init(&turn, writer);
+	node_unlink(writer, MC_ROOT_ID, "key", turn_done, &turn);
+	EVENTUALLY(between_kept(&between) > 0);
+	put(b, "key", 100, 2);
+	between_let_go(&between);
+	between_cut(&between, NULL);
+	enum mc_status status = turn_end(&turn, NULL);
+	ck_assert_msg(status == MC_OK || status == MC_TIMEOUT, "%s", mc_status_text(status));
+	EVENTUALLY(local(writer) == 0);
+	EVENTUALLY(reads(writer, "key", 100, 2));
+	ck_assert(reads(b, "key", 100, 2));
+	end();
+}
+END_TEST
+
 START_TEST(what_was_replaced_goes)
 {
 	begin();
@@ -439,6 +483,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, what_may_replace_nothing_does_not_later);
 	tcase_add_loop_test(tc, what_was_renamed_before_it_could_be_replaced_stays, 0,
 			    ROWS(replacing));
+	tcase_add_test(tc, what_was_renamed_before_it_could_be_removed_stays);
+	tcase_add_test(tc, a_remove_that_is_sent_again_frees_what_it_removed);
 	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
 	tcase_add_test(tc, a_name_of_our_own_is_found_before_the_master_knows_it);
 	tcase_add_test(tc, a_name_that_nobody_has_is_missing_when_the_master_was_told);
