@@ -13,6 +13,7 @@
 #include "master/xattrs.h"
 
 #define PREFETCH_COUNT 16u /* entries that are loaded ahead, in a walk over all */
+#define TOUCHED_LOOK   16u /* lines that a search for one goes through */
 #define ROOT_MODE      (S_IFDIR | S_ISVTX | 0777) /* as /dev/shm has it */
 
 struct name_key {
@@ -91,10 +92,29 @@ static void touched_add(struct catalog *catalog, const struct entry *entry)
 		(struct touched){.id = entry->id, .directory = entry_is_directory(entry)};
 }
 
+/* A line of it is still to be put.  One too many does no harm, so the search is short. */
+static bool touched_waits(const struct catalog *catalog, const struct entry *entry)
+{
+	size_t begin = catalog->recorded_count;
+
+	if (begin == 0)
+		return true;
+	if (catalog->touched_count - begin > TOUCHED_LOOK)
+		begin = catalog->touched_count - TOUCHED_LOOK;
+	for (size_t i = catalog->touched_count; i > begin; i--) {
+		if (catalog->touched[i - 1].id == entry->id)
+			return true;
+	}
+	return false;
+}
+
 void catalog_touch(struct catalog *catalog, struct entry *entry)
 {
-	if (entry->stamp & STAMP_TOUCHED)
+	if (entry->stamp & STAMP_TOUCHED) {
+		if (!touched_waits(catalog, entry))
+			touched_add(catalog, entry);
 		return;
+	}
 	touched_add(catalog, entry);
 	__atomic_store_n(&entry->stamp, entry->stamp + STAMP_TOUCHED, __ATOMIC_RELAXED);
 	/* The mark stands before the first change; pairs with entry_copy(). */
@@ -104,12 +124,12 @@ void catalog_touch(struct catalog *catalog, struct entry *entry)
 /* As touch, and it is about to leave its place. */
 static void touch_left(struct catalog *catalog, struct entry *entry)
 {
-	bool touched = entry->stamp & STAMP_TOUCHED;
+	size_t count = catalog->touched_count;
 
 	catalog_touch(catalog, entry);
 	if (!catalog->keeps_places)
 		return;
-	if (touched)
+	if (catalog->touched_count == count)
 		touched_add(catalog, entry);
 	struct left *left = malloc(sizeof(*left) + entry->name_size);
 	MUST(left != NULL);
@@ -136,7 +156,7 @@ void catalog_settle_touched(struct catalog *catalog)
 		__atomic_store_n(&entry->placed, 0, __ATOMIC_RELEASE);
 		__atomic_store_n(&entry->stamp, entry->stamp + STAMP_TOUCHED, __ATOMIC_RELEASE);
 	}
-	catalog->touched_count = 0;
+	catalog->touched_count = catalog->recorded_count = 0;
 }
 
 #define CONTENT_WORDS (offsetof(struct entry, stamp) / sizeof(uint64_t))

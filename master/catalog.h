@@ -116,6 +116,7 @@ struct catalog {
 	struct entry *root;
 	struct touched *touched; /* in the order of touching; rarely one twice */
 	size_t touched_count;
+	size_t recorded_count; /* of these, put into the journal already */
 	size_t touched_capacity;
 	bool keeps_places;    /* touched entries say what place they left */
 	uint64_t moves;	      /* atomic; of directories, each counted before it is seen */

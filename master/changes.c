@@ -45,6 +45,7 @@ enum mc_status change_path_fits(const struct directory *directory, size_t name_s
 
 void change_lost(struct mc_master *master, const struct session *session, const struct entry *entry)
 {
+	master_part(master);
 	ledger_gone(&master->ledger, master->now.s, entry->id, entry->version);
 	if (!entry_is_directory(entry))
 		master_session_drop(master, session, entry);
@@ -305,6 +306,7 @@ static enum mc_status move(struct call *call, struct entry **entry, struct entry
 {
 	struct mc_master *master = call->master;
 
+	master_part(master);
 	master_session_invalidate(master, call->session, MC_INVALIDATE_NAME, item->parent,
 				  (*entry)->id, item->name, item->name_size);
 	if (target && entry_is_directory(target) == entry_is_directory(*entry)) {

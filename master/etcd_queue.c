@@ -45,7 +45,7 @@ struct lane {
 	uint64_t group;	   /* of its first item that was not put off */
 	unsigned count;
 	size_t size;
-	struct item *items[ETCD_QUEUE_OPERATIONS]; /* NULL: replaced by a later one */
+	struct item *items[ETCD_QUEUE_OPERATIONS];
 };
 
 struct list {
@@ -176,15 +176,14 @@ static void lane_add(struct etcd_queue *queue, struct lane *lane, struct item *i
 	struct item *older = find(queue, item, ITEM_FLYING);
 
 	put_off_end(queue, item);
+	item->slot = older ? older->slot : lane->count++;
 	if (older) {
 		chain_remove(queue, older);
-		lane->items[older->slot] = NULL;
 		lane->size -= item_size(older);
 		item_end(queue, older);
 	}
-	item->slot = lane->count;
 	item->lane = lane;
-	lane->items[lane->count++] = item;
+	lane->items[item->slot] = item;
 	lane->size += item_size(item);
 	chain_add(queue, item, ITEM_FLYING);
 }
@@ -302,8 +301,6 @@ static void items_write(const struct etcd_queue *queue, const struct lane *lane,
 {
 	for (unsigned i = 0; i < lane->count; i++) {
 		const struct item *item = lane->items[i];
-		if (!item)
-			continue;
 		struct etcd_bytes key = whole_key(queue, w, item->bytes, item->key_size);
 		if (item->removes)
 			etcd_txn_delete(txn, key, (struct etcd_bytes){NULL, 0});
@@ -349,8 +346,6 @@ static void pump(struct etcd_queue *queue);
 static void lane_settle(struct etcd_queue *queue, struct lane *lane)
 {
 	for (unsigned i = 0; i < lane->count; i++) {
-		if (!lane->items[i])
-			continue;
 		chain_remove(queue, lane->items[i]);
 		item_end(queue, lane->items[i]);
 	}

@@ -33,7 +33,8 @@
  * Such a journal writes behind.  Groups are numbered; an answer that depends on
  * one may go out when `answerable` has come to it.  It knows entries by their
  * places and not by their ids: whatever leaves a place is told by vacate, in the
- * group of, and before, the put that gives the entry its new one.
+ * group of, and before, the put that gives the entry its new one, and the put of
+ * whatever takes the place it left.
  *
  * A deed is put before the records that its change put or removed, and is as safe
  * as they are: never there without them, nor they without it.

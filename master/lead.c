@@ -146,7 +146,6 @@ static void forget(void *context)
 	struct mc_master *master = context;
 
 	MUST(master->sessions == NULL);
-	master->recorded_count = 0;
 	master->meta_touched = false;
 	master->node_touched = false;
 	memset(master->nodes_touched, 0, sizeof(master->nodes_touched));

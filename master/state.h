@@ -135,10 +135,9 @@ struct mc_master {
 	struct counters counters;
 
 	struct journal *journal;
-	struct writer record;  /* where one is encoded */
-	size_t recorded_count; /* of catalog.touched, put but not flushed */
-	bool meta_touched;     /* ids, epoch */
-	bool node_touched;     /* some of these */
+	struct writer record; /* where one is encoded */
+	bool meta_touched;    /* ids, epoch */
+	bool node_touched;    /* some of these */
 	uint64_t nodes_touched[MC_NODE_MAX / 64];
 	bool read_only;	   /* the journal can't be written */
 	bool leading;	   /* its records are a catalog */
@@ -164,6 +163,12 @@ void master_clock(struct mc_master *master);
 
 /* The journal must learn the state of an entry, which is about to change, or of a node. */
 void master_touch(struct mc_master *master, struct entry *entry);
+/*
+ * A name is about to be lost or to move.  Where the journal knows entries by their
+ * places, what was changed so far is put before: the deed and its change then stand
+ * together, and a crash leaves both or none.
+ */
+void master_part(struct mc_master *master);
 void master_touch_node(struct mc_master *master, const struct node *node);
 
 /* Take one id for a directory that the master makes. */

@@ -142,32 +142,23 @@ static enum mc_status deeds_record(struct mc_master *master, uint64_t id)
 	return status;
 }
 
-/* A place was left, and nobody has taken it since. */
+/* A place was left.  Who has taken it since was touched later, and is put behind this. */
 static void left_record(struct mc_master *master, const struct touched *touched, bool moved)
 {
 	const struct left *left = touched->left;
-	const struct entry *parent = catalog_find(&master->catalog, left->parent);
 
-	if (parent &&
-	    catalog_lookup(&master->catalog, parent->directory, left->name, left->name_size))
-		return;
 	master->journal->ops->vacate(master->journal, touched->directory, moved, left->parent,
 				     left->name, left->name_size);
 }
 
-/* Put the present state of all that was touched and has not been put yet. */
-static enum mc_status touched_record(struct mc_master *master)
+/* Put the present state of all entries that were touched and have not been put yet. */
+static enum mc_status entries_record(struct mc_master *master)
 {
-	const struct catalog *catalog = &master->catalog;
+	struct catalog *catalog = &master->catalog;
 	enum mc_status status = MC_OK;
 
-	if (master->meta_touched)
-		status = record_meta(master, false);
-	master->meta_touched = false;
-	if (status == MC_OK && master->node_touched)
-		status = nodes_record(master);
-	while (status == MC_OK && master->recorded_count < catalog->touched_count) {
-		struct touched touched = catalog->touched[master->recorded_count];
+	while (status == MC_OK && catalog->recorded_count < catalog->touched_count) {
+		struct touched touched = catalog->touched[catalog->recorded_count];
 		const struct entry *entry = catalog_find(catalog, touched.id);
 		status = deeds_record(master, touched.id);
 		if (status != MC_OK)
@@ -178,16 +169,35 @@ static enum mc_status touched_record(struct mc_master *master)
 			status = record_entry(master, entry, false);
 		else
 			record_gone(master, touched.id, touched.directory);
-		master->recorded_count += status == MC_OK;
+		catalog->recorded_count += status == MC_OK;
 	}
 	return status;
+}
+
+void master_part(struct mc_master *master)
+{
+	/* What fails now is tried again at the end of the turn. */
+	if (master->catalog.keeps_places && entries_record(master) == MC_OK)
+		ledger_settle(&master->ledger);
+}
+
+/* The same of all that was touched. */
+static enum mc_status touched_record(struct mc_master *master)
+{
+	enum mc_status status = MC_OK;
+
+	if (master->meta_touched)
+		status = record_meta(master, false);
+	master->meta_touched = false;
+	if (status == MC_OK && master->node_touched)
+		status = nodes_record(master);
+	return status == MC_OK ? entries_record(master) : status;
 }
 
 static void touched_settle(struct mc_master *master)
 {
 	catalog_settle_touched(&master->catalog);
 	ledger_settle(&master->ledger);
-	master->recorded_count = 0;
 }
 
 /* The journal takes everything; whether that gets anywhere is for lead_step() to ask. */

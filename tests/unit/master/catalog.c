@@ -276,6 +276,23 @@ START_TEST(a_directory_is_packed_and_listed_in_order)
 }
 END_TEST
 
+START_TEST(what_changes_after_it_was_recorded_is_told_once_more)
+{
+	catalog_touch(&catalog, catalog.root);
+	catalog_touch(&catalog, catalog.root);
+	ck_assert_uint_eq(catalog.touched_count, 1);
+	catalog.recorded_count = 1;
+	catalog_touch(&catalog, catalog.root);
+	catalog_touch(&catalog, catalog.root);
+	ck_assert_uint_eq(catalog.touched_count, 2);
+	ck_assert_uint_eq(catalog.touched[1].id, MC_ROOT_ID);
+	catalog_settle_touched(&catalog);
+	ck_assert_uint_eq(entry_stamp(catalog.root) & STAMP_TOUCHED, 0);
+	catalog_touch(&catalog, catalog.root);
+	ck_assert_uint_eq(catalog.touched_count, 1);
+}
+END_TEST
+
 START_TEST(loading_settles_in_any_order)
 {
 	struct mc_attr root = {.id = MC_ROOT_ID, .mode = S_IFDIR};
@@ -319,6 +336,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, it_agrees_with_a_model);
 	tcase_add_test(tc, a_directory_is_packed_and_listed_in_order);
+	tcase_add_test(tc, what_changes_after_it_was_recorded_is_told_once_more);
 	tcase_add_test(tc, loading_settles_in_any_order);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);

@@ -356,6 +356,155 @@ START_TEST(what_is_forgotten_is_said_to_be_unknown)
 }
 END_TEST
 
+/* -- a deed stands with what it did -- */
+
+#define BETWEEN_COUNT 200 /* puts: more than one transaction takes */
+
+/* What a frame of `a` is made of goes behind those that are to be sent at once. */
+static void frame_add(struct writer *frames, enum mc_verb verb)
+{
+	struct frame frame = {.verb = (uint16_t)verb, .request_id = ++a.request_id};
+	size_t begin = frame_begin(frames);
+
+	put_bytes(frames, a.out.data, a.out.size);
+	frame_finish(frames, begin, &frame);
+	writer_reset(&a.out);
+}
+
+static void publish_add(struct writer *frames, uint64_t id, uint64_t version)
+{
+	struct mc_attr attr = raw_attr(id, version, 10);
+
+	raw_publish_write(&a, MC_ROOT_ID, "x", 0, &attr);
+	frame_add(frames, MC_VERB_PUBLISH);
+}
+
+static void between_add(struct writer *frames)
+{
+	char name[16];
+
+	put_u16(&a.out, BETWEEN_COUNT);
+	for (int i = 0; i < BETWEEN_COUNT; i++) {
+		struct mc_attr attr = raw_attr(a.next_id++, 100, 10);
+		snprintf(name, sizeof(name), "between-%d", i);
+		raw_name(&a, MC_ROOT_ID, name);
+		put_u32(&a.out, 0);
+		put_attr(&a.out, &attr);
+	}
+	frame_add(frames, MC_VERB_PUBLISH);
+}
+
+/* What comes of x, which has this id, in one turn. */
+static void removed_and_put(struct writer *frames, uint64_t id)
+{
+	(void)id;
+	put_u16(&a.out, 1);
+	raw_name(&a, MC_ROOT_ID, "x");
+	frame_add(frames, MC_VERB_REMOVE);
+	between_add(frames);
+	publish_add(frames, a.next_id++, 100);
+}
+
+static void changed_and_removed(struct writer *frames, uint64_t id)
+{
+	publish_add(frames, id, 200);
+	between_add(frames);
+	put_u16(&a.out, 1);
+	raw_name(&a, MC_ROOT_ID, "x");
+	frame_add(frames, MC_VERB_REMOVE);
+}
+
+static void changed_and_replaced(struct writer *frames, uint64_t id)
+{
+	publish_add(frames, id, 200);
+	between_add(frames);
+	publish_add(frames, a.next_id++, 100);
+}
+
+static void changed_and_renamed(struct writer *frames, uint64_t id)
+{
+	publish_add(frames, id, 200);
+	between_add(frames);
+	raw_name(&a, MC_ROOT_ID, "x");
+	raw_name(&a, MC_ROOT_ID, "y");
+	put_u32(&a.out, 0);
+	frame_add(frames, MC_VERB_RENAME);
+}
+
+static void (*const becomings[])(struct writer *frames, uint64_t id) = {
+	removed_and_put, changed_and_removed, changed_and_replaced, changed_and_renamed};
+
+/* The revisions of the first key that begins so, as it stood at one, or (0) stands now. */
+struct revisions {
+	int64_t created; /* 0: there is no such key */
+	int64_t changed;
+};
+
+static struct revisions revisions_of(const char *key, int64_t at)
+{
+	struct etcd_config config = {.endpoints = server.client};
+	struct etcd_range range = {.key = ETCD_TEXT(key), .revision = at, .limit = 1};
+	struct revisions found = {0};
+	struct etcd_waiter waiter;
+	struct writer end;
+	struct etcd *etcd;
+
+	writer_init(&end);
+	etcd_prefix_end(range.key, &end);
+	range.end = (struct etcd_bytes){end.data, end.size};
+	ck_assert_int_eq(etcd_open(&config, &etcd), MC_OK);
+	etcd_waiter_init(&waiter);
+	etcd_range(etcd, &range, 0, etcd_waiter_done, &waiter);
+	struct etcd_reply *reply = etcd_waiter_wait(&waiter);
+	ck_assert_int_eq(reply->status, MC_OK);
+	if (reply->pair_count > 0)
+		found = (struct revisions){reply->pairs[0].create_revision,
+					   reply->pairs[0].mod_revision};
+	etcd_reply_free(reply);
+	etcd_close(etcd);
+	writer_fini(&end);
+	return found;
+}
+
+static struct revisions await_key(const char *key)
+{
+	struct revisions found = {0};
+
+	for (int i = 0; i < 3000 && !found.created; i++) {
+		found = revisions_of(key, 0);
+		if (!found.created)
+			usleep(10000);
+	}
+	ck_assert_msg(found.created > 0, "never in etcd: %s", key);
+	return found;
+}
+
+#define PLACE_X "/mooncake/default/objects/1/x"
+
+/*
+ * At the revision of etcd in which a deed comes up, what it says has happened, and not
+ * before: whatever transaction a crash leaves out, the ledger is true.
+ */
+START_TEST(a_deed_and_what_it_did_are_in_one_transaction)
+{
+	struct writer frames;
+
+	uint64_t id = raw_put(&a, MC_ROOT_ID, "x");
+	await_key(PLACE_X);
+	writer_init(&frames);
+	becomings[_i](&frames, id);
+	raw_write(&a, frames.data, frames.size);
+	writer_fini(&frames);
+	int64_t done = await_key("/mooncake/default/deeds/").created;
+	struct revisions before = revisions_of(PLACE_X, done - 1),
+			 then = revisions_of(PLACE_X, done);
+	ck_assert_int_ne(before.created, 0);
+	ck_assert_msg(!then.created || then.changed == done,
+		      "the deed is of revision %ld, its place changed last in %ld", (long)done,
+		      (long)then.changed);
+}
+END_TEST
+
 static void add(TCase *tc, int first)
 {
 	const TTest *const tests[] = {
@@ -388,6 +537,8 @@ int main(void)
 	tcase_set_timeout(etcd, 120);
 	tcase_add_checked_fixture(etcd, setup_etcd, teardown_etcd);
 	add(etcd, AGAIN_STARTED);
+	tcase_add_loop_test(etcd, a_deed_and_what_it_did_are_in_one_transaction, 0,
+			    sizeof(becomings) / sizeof(becomings[0]));
 	if (etcd_installed())
 		suite_add_tcase(suite, etcd);
 	SRunner *runner = srunner_create(suite);
