@@ -287,6 +287,8 @@ uint32_t node_evict_turn(struct node *node);
 /* The master's REPLICATE and KIND. */
 void node_push_replicate(struct node *node, struct reader *body);
 void node_push_kind(struct node *node, struct reader *body);
+/* Write into its record what kind the master knows a committed object as. */
+void node_record_kind(struct node *node, uint64_t id, enum mc_replica_kind kind);
 /*
  * A copy of the object is being made because the master said so: it becomes a
  * primary replica, and where the object has no name here this is its path

@@ -50,6 +50,8 @@ static void visit(void *context, const struct pool_found *found)
 	object->flags = OBJECT_LOCAL | OBJECT_PUBLISHED;
 	if (record.kind == MC_REPLICA_CACHE)
 		object->flags |= OBJECT_CACHE;
+	if (record.flags & RECORD_UNANSWERED)
+		object->flags |= OBJECT_UNANSWERED;
 	node->local_count++;
 	node->local_bytes += found->allocated;
 	pool_account(node->pool, (int64_t)found->allocated);
@@ -156,6 +158,9 @@ static void verdict(struct announcing *a, const struct announced *item, enum mc_
 	const struct mc_attr *has = status == MC_OK ? &attr : NULL;
 	node_lock(node);
 	struct object *object = object_find(&node->objects, item->id);
+	bool answers = has && object && object_is(object, OBJECT_UNANSWERED);
+	if (answers)
+		object->flags &= ~(uint32_t)OBJECT_UNANSWERED;
 	if (concerned_locked(object, item->version))
 		verdict_locked(a, object, parent, has);
 	else if (object)
@@ -163,6 +168,8 @@ static void verdict(struct announcing *a, const struct announced *item, enum mc_
 	node_unlock(node);
 	if (offer)
 		node_offer_settle(node, offer, has);
+	if (answers) /* no cache: those are not put */
+		node_record_kind(node, item->id, MC_REPLICA_PRIMARY);
 }
 
 /* The inventory was taken, or the master takes none now: what it says is all that it knows. */
@@ -263,7 +270,8 @@ static bool offered_path(const struct offer *offer, char *path, size_t *size)
 /*
  * An object that is on offer is told as it was offered.  The request that offers a
  * new one tells of it itself, before us, unless it is in doubt.  Where that may not
- * replace anything it must not be adopted either: only a file can be.
+ * replace anything it must not be adopted either, now or after a restart: only a file
+ * can be.
  */
 static bool put_item_locked(struct node *node, struct writer *w, struct announced *item)
 {
@@ -277,7 +285,7 @@ static bool put_item_locked(struct node *node, struct writer *w, struct announce
 	if (!told)
 		return false;
 	struct mc_attr attr = offer ? offer->attr : object->attr;
-	if (offer && offer->exclusive)
+	if (offer ? offer->exclusive : object_is(object, OBJECT_UNANSWERED))
 		attr.mode = 0;
 	if (offer ? !offered_path(offer, path, &size) : !recorded_path(node, object, path, &size))
 		return false;

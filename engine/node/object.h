@@ -44,6 +44,7 @@ enum object_flag {
 	OBJECT_REMOVED = 1u << 12,    /* unlinked or replaced: nlink is 0 */
 	OBJECT_CLAIMED = 1u << 14,    /* written in place: nobody takes its file (shelf.h) */
 	OBJECT_DOUBT = 1u << 15,      /* ... PUBLISHING, and the answer did not come (doubt.c) */
+	OBJECT_UNANSWERED = 1u << 16, /* found so in the pool (record.h) */
 };
 
 struct borrow;

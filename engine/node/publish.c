@@ -114,6 +114,7 @@ static enum mc_status node_record_locked(const struct object *object, uint8_t *b
 	char path[MC_PATH_MAX + 1];
 	struct record record = {
 		.kind = object_is(object, OBJECT_CACHE) ? MC_REPLICA_CACHE : MC_REPLICA_PRIMARY,
+		.flags = object_is(object, OBJECT_UNANSWERED) ? RECORD_UNANSWERED : 0,
 		.attr = object->attr,
 		.path = path,
 	};
@@ -209,7 +210,7 @@ static void published_file_locked(struct node *node, struct publishing *p,
 	pool_account(node->pool, (int64_t)(p->offer.attr.allocated - allocated));
 	sieve_remove_locked(node, object); /* while the flags say of which list */
 	object->flags |= OBJECT_PUBLISHED;
-	object->flags &= ~(uint32_t)(OBJECT_RESERVED | OBJECT_CACHE);
+	object->flags &= ~(uint32_t)(OBJECT_RESERVED | OBJECT_CACHE | OBJECT_UNANSWERED);
 	if (object->draft_fd >= 0) {
 		close(object->draft_fd);
 		object->draft_fd = -1;
@@ -516,7 +517,7 @@ static void publish_reply(void *context, enum mc_status status, struct reader *b
 		xattrs = node_xattrs_copy_locked(p->offer.object, &xattrs_size);
 	uint64_t left_over = published_locked(node, p, &attr);
 	node_unlock(node);
-	if (attr.version != p->offer.attr.version ||
+	if (p->offer.exclusive || attr.version != p->offer.attr.version ||
 	    ((attr.flags ^ p->offer.attr.flags) & PLACED_FLAGS))
 		node_rewrite_record(node, p->offer.object);
 	if (xattrs)
@@ -594,7 +595,9 @@ static enum mc_status publish_snapshot(struct publishing *p, uint8_t *bytes, siz
 	named.attr = p->offer.attr;
 	named.parent = p->offer.parent;
 	named.name = p->offer.name;
-	named.flags &= ~(uint32_t)OBJECT_CACHE;
+	named.flags &= ~(uint32_t)(OBJECT_CACHE | OBJECT_UNANSWERED);
+	if (p->offer.exclusive)
+		named.flags |= OBJECT_UNANSWERED;
 	return node_record_locked(&named, bytes, size);
 }
 

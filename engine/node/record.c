@@ -18,7 +18,7 @@ size_t record_encode(const struct record *record, uint8_t *bytes)
 	put_u32(&w, RECORD_MAGIC);
 	put_u8(&w, RECORD_VERSION);
 	put_u8(&w, record->kind);
-	put_u16(&w, 0);
+	put_u16(&w, record->flags);
 	put_attr(&w, &record->attr);
 	put_string(&w, record->path, record->path_size);
 	put_u32(&w, crc32c(0, bytes, w.size));
@@ -50,7 +50,7 @@ enum mc_status record_decode(const void *bytes, size_t size, struct record *reco
 	if (get_u32(&r) != RECORD_MAGIC || get_u8(&r) != RECORD_VERSION)
 		return MC_IO;
 	record->kind = get_u8(&r);
-	(void)get_u16(&r);
+	record->flags = get_u16(&r);
 	get_attr(&r, &record->attr);
 	record->path = get_string(&r, &record->path_size);
 	size_t checked = r.offset;

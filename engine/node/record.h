@@ -7,7 +7,7 @@
  *    0     4   magic, 0x6a6f634d ("Mcoj")
  *    4     1   version, 1
  *    5     1   kind of replica (enum mc_replica_kind)
- *    6     2   reserved, 0
+ *    6     2   flags (enum record_flag); other bits are 0, and ignored
  *    8    88   attr, as in protocol.h
  *   96     2   bytes of the path that follow
  *   98     n   the path relative to the mount, not terminated
@@ -20,7 +20,7 @@
  *   R4  the path is 1 to MC_PATH_MAX bytes of valid names between single slashes
  *
  * History
- *   1   first
+ *   1   first; since then, in what was reserved: flags
  */
 #ifndef ENGINE_NODE_RECORD_H
 #define ENGINE_NODE_RECORD_H
@@ -30,8 +30,17 @@
 
 #define RECORD_SIZE_MAX (102u + MC_PATH_MAX)
 
+enum record_flag {
+	/*
+	 * It was put so that it replaces nothing, and the master has not answered.  It may
+	 * have been refused, so it is not for a master to take back that knows nothing of it.
+	 */
+	RECORD_UNANSWERED = 1u << 0,
+};
+
 struct record {
-	uint8_t kind; /* enum mc_replica_kind */
+	uint8_t kind;	/* enum mc_replica_kind */
+	uint16_t flags; /* enum record_flag */
 	struct mc_attr attr;
 	const char *path; /* not terminated; decoded: inside the bytes given */
 	size_t path_size;

@@ -44,7 +44,7 @@ bool node_replicating_locked(const struct node *node, const struct object *objec
 /* -- kinds -- */
 
 /* The record beside the bytes says what a restarted daemon announces. */
-static void record_kind(struct node *node, uint64_t id, enum mc_replica_kind kind)
+void node_record_kind(struct node *node, uint64_t id, enum mc_replica_kind kind)
 {
 	uint8_t bytes[RECORD_SIZE_MAX];
 	uint8_t again[RECORD_SIZE_MAX];
@@ -54,6 +54,7 @@ static void record_kind(struct node *node, uint64_t id, enum mc_replica_kind kin
 	if (pool_read_record(node->pool, id, bytes, &size) || record_decode(bytes, size, &record))
 		return;
 	record.kind = (uint8_t)kind;
+	record.flags &= (uint16_t)~RECORD_UNANSWERED;
 	size = record_encode(&record, again);
 	if (pool_record_id(node->pool, id, again, size))
 		log_debug("an object's record was not rewritten id=%" PRIx64, id);
@@ -70,12 +71,13 @@ static void kind_set(struct node *node, uint64_t id, uint64_t version, enum mc_r
 		bool listed = object_is(object, OBJECT_LISTED);
 		sieve_remove_locked(node, object); /* while the flags say of which list */
 		object->flags ^= OBJECT_CACHE;
+		object->flags &= ~(uint32_t)OBJECT_UNANSWERED;
 		if (listed)
 			sieve_add_locked(node, object);
 	}
 	node_unlock(node);
 	if (change)
-		record_kind(node, id, kind);
+		node_record_kind(node, id, kind);
 }
 
 void node_push_kind(struct node *node, struct reader *body)

@@ -435,6 +435,76 @@ static struct mc_master *other_master(void)
 	return other;
 }
 
+/* The same with another master, which knows nothing, once the writer is started anew. */
+static struct mc_master *restart_elsewhere(void)
+{
+	struct mc_master *other = other_master();
+
+	node_close(writer, false);
+	between_let_go(&between);
+	between_cut(&between, mc_master_address(other));
+	start();
+	return other;
+}
+
+static enum mc_status put_where_nothing_is(void)
+{
+	struct object *object = create(writer, "key.tmp");
+
+	write_bytes(writer, object, 100, 2);
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	return rename_name(writer, "key.tmp", "key", true);
+}
+
+/* Another may have won the name, which that master has not heard of yet. */
+START_TEST(what_may_replace_nothing_is_not_taken_back_unanswered)
+{
+	begin();
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
+	ck_assert_int_eq(put_where_nothing_is(), MC_TIMEOUT);
+	struct mc_master *other = restart_elsewhere();
+	EVENTUALLY(local(writer) == 0);
+	EVENTUALLY(absent(writer, "key"));
+	end();
+	mc_master_stop(other);
+}
+END_TEST
+
+START_TEST(what_may_replace_nothing_is_taken_back_when_it_was_answered)
+{
+	begin();
+	enum mc_status status = put_where_nothing_is();
+	/* On a busy machine it may be in doubt for a moment. */
+	ck_assert_msg(status == MC_OK || status == MC_TIMEOUT, "%s", mc_status_text(status));
+	EVENTUALLY(local(writer) == 1);
+	struct mc_master *other = restart_elsewhere();
+	EVENTUALLY(reads(writer, "key", 100, 2));
+	end();
+	mc_master_stop(other);
+}
+END_TEST
+
+/* The master had it, and said so to the inventory. */
+START_TEST(what_may_replace_nothing_is_taken_back_when_it_was_announced)
+{
+	begin();
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
+	ck_assert_int_eq(put_where_nothing_is(), MC_TIMEOUT);
+	node_close(writer, false);
+	between_let_go(&between);
+	start();
+	EVENTUALLY(stat_of_node(writer, "rpc_announced") > 0);
+	EVENTUALLY(reads(writer, "key", 100, 2));
+	struct mc_master *other = restart_elsewhere();
+	EVENTUALLY(reads(writer, "key", 100, 2));
+	end();
+	mc_master_stop(other);
+}
+END_TEST
+
 /* Another master, which knows nothing, and hears what there is only later. */
 START_TEST(a_name_of_our_own_is_found_before_the_master_knows_it)
 {
@@ -486,6 +556,9 @@ static void add(TCase *tc)
 	tcase_add_test(tc, what_was_renamed_before_it_could_be_removed_stays);
 	tcase_add_test(tc, a_remove_that_is_sent_again_frees_what_it_removed);
 	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
+	tcase_add_test(tc, what_may_replace_nothing_is_not_taken_back_unanswered);
+	tcase_add_test(tc, what_may_replace_nothing_is_taken_back_when_it_was_answered);
+	tcase_add_test(tc, what_may_replace_nothing_is_taken_back_when_it_was_announced);
 	tcase_add_test(tc, a_name_of_our_own_is_found_before_the_master_knows_it);
 	tcase_add_test(tc, a_name_that_nobody_has_is_missing_when_the_master_was_told);
 }

@@ -26,7 +26,7 @@ static const struct mc_attr attr = {
 };
 
 static const uint8_t golden[] = {
-	0x4d, 0x63, 0x6f, 0x6a, 0x01, 0x01, 0x00, 0x00,				/* magic */
+	0x4d, 0x63, 0x6f, 0x6a, 0x01, 0x01, 0x01, 0x00,				/* magic */
 	0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01,				/* id */
 	0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11,				/* version */
 	0x25, 0x24, 0x23, 0x22, 0x21, 0x00, 0x00, 0x00,				/* size */
@@ -44,7 +44,7 @@ static uint8_t bytes[RECORD_SIZE_MAX + 16];
 
 static size_t encode_path(const char *path, size_t path_size)
 {
-	struct record record = {MC_REPLICA_CACHE, attr, path, path_size};
+	struct record record = {MC_REPLICA_CACHE, RECORD_UNANSWERED, attr, path, path_size};
 
 	return record_encode(&record, bytes);
 }
@@ -83,6 +83,7 @@ START_TEST(what_was_written_is_read_back)
 
 	ck_assert_int_eq(record_decode(bytes, size, &record), MC_OK);
 	ck_assert_uint_eq(record.kind, MC_REPLICA_CACHE);
+	ck_assert_uint_eq(record.flags, RECORD_UNANSWERED);
 	ck_assert_uint_eq(record.attr.id, attr.id);
 	ck_assert_uint_eq(record.attr.version, attr.version);
 	ck_assert_uint_eq(record.attr.size, attr.size);
