@@ -47,6 +47,11 @@ listens() { # PORT
     grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf %04x "$1") [0-9A-F:]* 0A " /proc/net/tcp /proc/net/tcp6
 }
 
+# A process has ended; init may not have looked after it yet.
+ended() { # PID
+    ! grep -q . "/proc/$1/cmdline" 2>/dev/null
+}
+
 # Serve disks in memory by the kernel's NVMe-oF target, on port 4420.
 nvmet_serve() { # tcp|rdma ADDRESS NQN COUNT MEGABYTES
     local transport=$1 address=$2 nqn=$3 count=$4 number folder

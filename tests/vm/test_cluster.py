@@ -3,10 +3,12 @@
 import hashlib
 import json
 import random
+import time
 
 from suite import on_guests
 
 SIZE = 24 << 20
+MIB = 1 << 20
 
 
 def start_cluster(lab, transport, journal="file:/run/journal", before=""):
@@ -18,9 +20,13 @@ def start_cluster(lab, transport, journal="file:/run/journal", before=""):
     a.start(f"exec mooncake-master --listen 10.0.0.1:50051 --journal {journal}")
     a.run("within 20 listens 50051")
     for guest in (a, b):
-        guest.run("mkdir -p /mnt/mooncake; mooncakefs /mnt/mooncake -o master=10.0.0.1:50051,"
-                  f"segment=192m,listen=$ADDRESS,transport={transport}")
+        mount(guest, transport)
     return a, b
+
+
+def mount(guest, transport):
+    guest.run("mkdir -p /mnt/mooncake; mooncakefs /mnt/mooncake -o master=10.0.0.1:50051,"
+              f"segment=192m,listen=$ADDRESS,transport={transport}")
 
 
 def status(guest):
@@ -63,3 +69,60 @@ for row in ROWS:
     function = carried(*row)
     function.__name__ = f"a_file_put_on_one_machine_is_mapped_on_the_other_over_{row[0]}"
     on_guests(timeout_s=180)(function)
+
+
+def put(guest, name, size=MIB):
+    """Put random bytes; their sum."""
+    guest.run(f"head -c {size} /dev/urandom >/tmp/bytes; cp /tmp/bytes /mnt/mooncake/{name}")
+    return guest.run("sha256sum /tmp/bytes").split()[0]
+
+
+def sum_of(guest, name):
+    return guest.run(f"within 60 sh -c 'sha256sum /mnt/mooncake/{name} >/tmp/sum'; cat /tmp/sum").split()[0]
+
+
+def verbs_resources(guest):
+    """The queue pairs and regions that programs have in the kernel."""
+    return [int(guest.run(f"rdma resource show {kind} | grep -vc 'type GSI' || true"))
+            for kind in ("qp", "mr")]
+
+
+def settled(guest, queue_pairs):
+    """What was asked for is let go of, and nothing else is left."""
+    deadline = time.monotonic() + 60
+    while (seen := verbs_resources(guest)) != [queue_pairs, 0]:
+        assert time.monotonic() < deadline, guest.run("rdma resource show qp; rdma resource show mr")
+        time.sleep(0.2)
+
+
+def end(guest, how):
+    """End the daemon, and wait until it is gone."""
+    guest.run(f"pid=$(pidof mooncakefs); {how}; within 60 ended $pid")
+
+
+@on_guests(timeout_s=300)
+def a_peer_that_starts_again_is_read_from_over_rdma_again(lab):
+    a, b = start_cluster(lab, "auto", before="rxe_eth")
+    sums = [put(a, f"old{number}") for number in range(3)]
+    assert sum_of(b, "old0") == sums[0]
+    queue_pairs = verbs_resources(b)[0]
+    assert queue_pairs > 0
+    for number in (1, 2):
+        end(a, "kill -9 $pid; umount -l /mnt/mooncake")
+        mount(a, "auto")
+        # What it had is found again, and what is new; nothing comes another way.
+        assert sum_of(b, f"old{number}") == sums[number]
+        new = put(a, f"new{number}")
+        assert sum_of(b, f"new{number}") == new
+        assert status(b)["mount"]["peers"] == ["a rdma (both have a device)"], status(b)
+        told = counters(b)
+        assert told["pull_rdma"] == 1 + 2 * number and told["pull_tcp"] == 0, told
+        assert told["rdma_checksum_errors"] == 0, told
+        # The connections to the process that is gone have gone with it.
+        settled(b, queue_pairs)
+    back = put(b, "back")
+    assert sum_of(a, "back") == back
+    assert counters(a)["pull_rdma"] == 1
+    for guest in (b, a):
+        end(guest, "umount /mnt/mooncake")
+        settled(guest, 0)
