@@ -71,7 +71,7 @@ class Test:
         return None
 
 
-def _register(kind, slow=False, variants="all", tmpfs=True, timeout_s=60, needs=()):
+def _register(kind, slow=False, variants="all", tmpfs=True, timeout_s=120, needs=()):
     def add(function):
         TESTS.append(Test(function, kind, slow, variants, tmpfs, timeout_s, needs))
         return function

@@ -269,7 +269,7 @@ def a_listing_under_change_has_every_steady_name_once(place):
     check_listing_under_change(place, want, 8)
 
 
-@on_mount(slow=True, timeout_s=180)
+@on_mount(slow=True, timeout_s=600)
 def a_flat_directory_of_100_000_lists_each_name_once_under_change(place):
     os.mkdir(place.path("flat"))
     directory = os.open(place.path("flat"), os.O_RDONLY | os.O_DIRECTORY)
