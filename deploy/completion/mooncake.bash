@@ -5,7 +5,7 @@
 # Option names come from each program's own --help, keys from `mooncake ls`, so
 # both stay true.  A master that does not answer costs two seconds at most.
 
-_mooncake_commands='status ls stat put get rm exists locate stats master policy node drain nvmeof'
+_mooncake_commands='status ls stat put get rm exists locate stats master policy node drain nvmeof journal'
 
 _mooncake_reply() { # WORDS...
     mapfile -t COMPREPLY < <(compgen -W "$*" -- "$cur")
@@ -100,6 +100,8 @@ _mooncake() {
     ls | stat | rm | exists | locate) _mooncake_keys ;;
     policy) if [ "$operands" -eq 0 ]; then _mooncake_reply "set unset show list"; else _mooncake_keys; fi ;;
     node) _mooncake_reply "list remove" ;;
+    master) _mooncake_reply "status step-down" ;;
+    journal) if [ "$operands" -eq 0 ]; then _mooncake_reply "dump check"; else _mooncake_files; fi ;;
     put) if [ "$operands" -eq 0 ]; then _mooncake_files; else _mooncake_keys; fi ;;
     get) if [ "$operands" -eq 0 ]; then _mooncake_keys; else _mooncake_files; fi ;;
     esac

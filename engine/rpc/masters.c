@@ -9,11 +9,10 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
-#include "engine/etcd/etcd.h"
+#include "engine/etcd/url.h"
 
-#define WAIT_MS	      1000u
-#define PASSWORD_SIZE 256u
-#define KEY_SIZE      160u
+#define WAIT_MS	 1000u
+#define KEY_SIZE 160u
 
 struct masters {
 	char *text; /* cut into pieces */
@@ -28,8 +27,8 @@ struct masters {
 	char found[MASTERS_ADDRESS_SIZE]; /* "": nothing */
 
 	struct etcd *etcd; /* NULL: a list */
+	struct etcd_url url;
 	char key[KEY_SIZE];
-	char password[PASSWORD_SIZE];
 };
 
 static enum mc_status list_parse(struct masters *masters)
@@ -44,66 +43,18 @@ static enum mc_status list_parse(struct masters *masters)
 	return MC_OK;
 }
 
-static enum mc_status password_read(struct masters *masters, const char *path)
+static enum mc_status etcd_take(struct masters *masters)
 {
-	FILE *file = fopen(path, "re");
-	bool good = file && fgets(masters->password, sizeof(masters->password), file) != NULL;
+	enum mc_status status = etcd_url_parse(masters->text, &masters->url);
 
-	if (file)
-		fclose(file);
-	if (!good) {
-		log_error("can't read the password for etcd path=%s", path);
+	if (status != MC_OK)
+		return status;
+	if ((size_t)snprintf(masters->key, KEY_SIZE, "/mooncake/%s/leader", masters->url.cluster) >=
+	    KEY_SIZE)
 		return MC_INVALID;
-	}
-	masters->password[strcspn(masters->password, "\r\n")] = '\0';
-	return MC_OK;
-}
-
-/* One NAME=VALUE behind the question mark. */
-static enum mc_status setting_take(struct masters *masters, struct etcd_config *config, char *word)
-{
-	const struct {
-		const char *name;
-		const char **to;
-	} rows[] = {
-		{"ca", &config->ca},
-		{"certificate", &config->certificate},
-		{"key", &config->key},
-		{"user", &config->user},
-	};
-	char *value = strchr(word, '=');
-
-	if (!value)
-		return MC_INVALID;
-	*value++ = '\0';
-	if (strcmp(word, "password_file") == 0)
-		return password_read(masters, value);
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		if (strcmp(word, rows[i].name) == 0) {
-			*rows[i].to = value;
-			return MC_OK;
-		}
-	}
-	return MC_INVALID;
-}
-
-/* What follows "etcd://". */
-static enum mc_status etcd_parse(struct masters *masters, char *rest)
-{
-	struct etcd_config config = {.timeout_ms = WAIT_MS, .connections = 1};
-	char *settings = rest;
-	enum mc_status status = MC_OK;
-
-	char *place = strsep(&settings, "?");
-	config.endpoints = strsep(&place, "/");
-	config.password = masters->password;
-	const char *cluster = place && place[0] ? place : "default";
-	if (strchr(cluster, '/') ||
-	    (size_t)snprintf(masters->key, KEY_SIZE, "/mooncake/%s/leader", cluster) >= KEY_SIZE)
-		return MC_INVALID;
-	for (char *word; status == MC_OK && (word = strsep(&settings, "&"));)
-		status = setting_take(masters, &config, word);
-	return status == MC_OK ? etcd_open(&config, &masters->etcd) : status;
+	masters->url.config.timeout_ms = WAIT_MS;
+	masters->url.config.connections = 1;
+	return etcd_open(&masters->url.config, &masters->etcd);
 }
 
 enum mc_status masters_open(const char *text, struct masters **masters)
@@ -116,8 +67,8 @@ enum mc_status masters_open(const char *text, struct masters **masters)
 	m->text = strdup(text);
 	enum mc_status status = m->text ? MC_OK : MC_NO_MEMORY;
 	if (status == MC_OK)
-		status = strncmp(text, "etcd://", 7) == 0 ? etcd_parse(m, m->text + 7)
-							  : list_parse(m);
+		status = strncmp(text, ETCD_URL_HEAD, strlen(ETCD_URL_HEAD)) == 0 ? etcd_take(m)
+										  : list_parse(m);
 	if (status != MC_OK) {
 		masters_close(m);
 		return status;
@@ -131,6 +82,7 @@ void masters_close(struct masters *masters)
 	if (!masters)
 		return;
 	etcd_close(masters->etcd);
+	etcd_url_fini(&masters->url);
 	pthread_mutex_destroy(&masters->lock);
 	free(masters->text);
 	free(masters);

@@ -1,5 +1,6 @@
 """A master that is lost is replaced, and nothing that was acknowledged is."""
 
+import json
 import os
 import signal
 import time
@@ -248,6 +249,22 @@ def what_is_in_etcd_can_be_read(cluster):
     assert set(after) - set(before) == {PREFIX + "objects/1/renamed"}, set(after) - set(before)
     names = etcd.keys(PREFIX + "nodes/")
     assert len(names) == 1 and " name=" in list(names.values())[0], names
+    dumped = cluster.cli(None, "journal", "dump", etcd.journal)
+    assert dumped.returncode == 0, dumped
+    lines = dict(line.split(" ", 1) for line in dumped.stdout.decode().splitlines())
+    kept = {key[len(PREFIX):]: value for key, value in etcd.keys(PREFIX).items()}
+    assert lines.keys() == kept.keys(), lines.keys() ^ kept.keys()
+    assert all(lines[key] == kept[key] for key in kept if key.startswith(("objects/", "nodes/")))
+    checked = cluster.cli(None, "journal", "check", "--json", etcd.journal)
+    found = json.loads(checked.stdout)
+    assert checked.returncode == 0 and found["sound"], checked
+    assert (found["objects"], found["directories"], found["nodes"]) == (1, 3, 1), found
+    place = [key for key in etcd.keys(PREFIX + "objects/") if key.endswith("/weights")][0]
+    etcd.control("put", place, "object nonsense")
+    checked = cluster.cli(None, "journal", "check", etcd.journal)
+    assert checked.returncode == 4 and b"weights makes no sense" in checked.stderr, checked
+    nobody = cluster.cli(None, "journal", "check", etcd.journal + "/nobody")
+    assert nobody.returncode == 1, nobody
 
 
 @on_cluster(variants="one", needs=NEEDS, timeout_s=300)

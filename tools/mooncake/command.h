@@ -59,6 +59,6 @@ struct command {
 
 extern const struct command command_status, command_ls, command_stat, command_put, command_get,
 	command_rm, command_exists, command_locate, command_stats, command_master, command_policy,
-	command_node, command_drain, command_nvmeof;
+	command_node, command_drain, command_nvmeof, command_journal;
 
 #endif

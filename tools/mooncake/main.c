@@ -16,7 +16,7 @@
 static const struct command *const commands[] = {
 	&command_status, &command_ls,	  &command_stat,   &command_put,    &command_get,
 	&command_rm,	 &command_exists, &command_locate, &command_stats,  &command_master,
-	&command_policy, &command_node,	  &command_drain,  &command_nvmeof,
+	&command_policy, &command_node,	  &command_drain,  &command_nvmeof, &command_journal,
 };
 
 static const struct option_row common_rows[] = {
