@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/log.h"
+#include "master/parking.h"
 #include "master/state.h"
 
 /* When someone other than this session added a name to the directory. */
@@ -112,7 +113,7 @@ void grant_end(struct mc_master *master, struct grant *grant)
 	holder_set(grant->directory, NULL);
 	master->recalled -= grant->recalled;
 	free(grant);
-	master->grant_ended = true;
+	parking_due(master, PARKED_FOR_GRANT);
 }
 
 void grant_return(struct mc_master *master, struct session *session, struct directory *directory)
@@ -125,68 +126,6 @@ void grant_end_all(struct mc_master *master, struct session *session)
 {
 	while (session->grants)
 		grant_end(master, session->grants);
-}
-
-bool grant_park(struct mc_master *master, struct session *session, const struct frame *frame,
-		const uint8_t *body)
-{
-	size_t size = MC_FRAME_HEADER_SIZE + (size_t)frame->size;
-
-	if (session->parked_size + size > PARKED_SIZE_MAX)
-		return false;
-	struct parked *parked = malloc(sizeof(*parked) + size);
-	if (!parked)
-		return false;
-	*parked = (struct parked){.session = session, .size = size};
-	frame_encode(parked->bytes, frame);
-	memcpy(parked->bytes + MC_FRAME_HEADER_SIZE, body, frame->size);
-	session->parked_size += size;
-	master->counters.parked++;
-	if (!master->parked)
-		master->parked_end = &master->parked;
-	*master->parked_end = parked;
-	master->parked_end = &parked->next;
-	return true;
-}
-
-void grant_resume(struct mc_master *master)
-{
-	while (master->grant_ended && master->parked) {
-		struct parked *waiting = master->parked;
-		master->parked = NULL;
-		master->grant_ended = false;
-		/* Those who must wait again count anew, so that nobody waits for who comes later.
-		 */
-		for (const struct parked *p = waiting; p; p = p->next)
-			p->session->parked_size -= p->size;
-		while (waiting) {
-			struct parked *parked = waiting;
-			struct frame frame;
-			waiting = parked->next;
-			MUST(frame_decode(parked->bytes, &frame) == MC_OK);
-			if (!parked->session->ending)
-				service_request(master, parked->session, &frame,
-						parked->bytes + MC_FRAME_HEADER_SIZE);
-			free(parked);
-		}
-	}
-	master->grant_ended = false;
-}
-
-void grant_unpark(struct mc_master *master, const struct session *session)
-{
-	struct parked **at = &master->parked;
-
-	while (*at) {
-		struct parked *parked = *at;
-		if (parked->session != session) {
-			at = &parked->next;
-			continue;
-		}
-		*at = parked->next;
-		free(parked);
-	}
-	master->parked_end = at;
 }
 
 void grant_expire(struct mc_master *master)

@@ -3,16 +3,16 @@
  *
  * protocol.h tells what a grant promises to its holder.  Here is the other
  * half: before a name appears in a directory through anyone else, the holder is
- * asked to give it back, and the request that would add the name is parked.
+ * asked to give it back, and the request that would add the name is parked
+ * (parking.h) until a grant has ended.
  *
  *             grant_give                 grant_recall
  *     (none) ────────────► HELD ─────────────────────────► RECALLED
  *        ▲                  │ RECALLED unasked                │ RECALLED, or the
  *        └──────────────────┴─────────────────────────────────┘ end of the session
  *
- * A request is parked whole, before it has had any effect, and taken up again
- * from its beginning when a grant has ended.  Names of objects without a live
- * replica are among a grant's hashes, so their return needs no recall.
+ * Names of objects without a live replica are among a grant's hashes, so their
+ * return needs no recall.
  *
  * Threads   The writer.
  */
@@ -24,14 +24,12 @@
 #include <stdint.h>
 
 struct directory;
-struct frame;
 struct mc_master;
 struct session;
 struct writer;
 
-#define GRANT_QUIET_MS	5000u	    /* others must have added nothing for so long */
-#define GRANT_REPLY_MAX (4u << 20)  /* bytes of hashes in one reply */
-#define PARKED_SIZE_MAX (32u << 20) /* bytes of waiting requests of one session */
+#define GRANT_QUIET_MS	5000u	   /* others must have added nothing for so long */
+#define GRANT_REPLY_MAX (4u << 20) /* bytes of hashes in one reply */
 
 struct grant {
 	struct session *session;
@@ -40,13 +38,6 @@ struct grant {
 	struct grant *previous;
 	bool recalled;
 	uint64_t recalled_ms;
-};
-
-struct parked {
-	struct parked *next;
-	struct session *session;
-	size_t size;
-	uint8_t bytes[]; /* the frame, header and all */
 };
 
 /* Write the grant field of a reply: the directory, if the session may have it. */
@@ -77,14 +68,6 @@ void grant_return(struct mc_master *master, struct session *session, struct dire
 /* The directory or the session ends. */
 void grant_end(struct mc_master *master, struct grant *grant);
 void grant_end_all(struct mc_master *master, struct session *session);
-
-/* Keep a request until a grant ends.  False: too many wait already. */
-bool grant_park(struct mc_master *master, struct session *session, const struct frame *frame,
-		const uint8_t *body);
-/* Take up what waits, if a grant has ended since. */
-void grant_resume(struct mc_master *master);
-/* Forget what waits for a session. */
-void grant_unpark(struct mc_master *master, const struct session *session);
 
 /* Close sessions that were asked ttl_ms ago and have not answered. */
 void grant_expire(struct mc_master *master);

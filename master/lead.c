@@ -6,6 +6,7 @@
 #include "engine/base/failpoint.h"
 #include "engine/base/log.h"
 #include "master/await.h"
+#include "master/gather.h"
 #include "master/journal.h"
 #include "master/predecessor.h"
 #include "master/record.h"
@@ -105,6 +106,7 @@ static enum mc_status enter(struct mc_master *master, const struct journal_loade
 	master->entered_ns = real_ns(master);
 	master->now_ms = master_now_ms(master);
 	repair_begin(master);
+	gather_begin(master);
 	if (loaded->empty || master->id_next == 0)
 		status = begin_new(master);
 	/*

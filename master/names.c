@@ -2,6 +2,7 @@
 #include "master/service.h"
 
 #include "engine/base/log.h"
+#include "master/gather.h"
 #include "master/grant.h"
 #include "master/replicas.h"
 #include "master/view.h"
@@ -14,7 +15,9 @@
 /* A miss: the directory may be granted with it, which only the writer can. */
 static void miss_write(struct call *call, struct directory *directory)
 {
-	if (!call->reading)
+	if (gather_on(call->master))
+		put_u8(call->w, 0);
+	else if (!call->reading)
 		grant_put(call->master, call->session, directory, call->w);
 	else if (grant_likely(call->session, directory, call->now_ms))
 		call->left = true;

@@ -281,7 +281,7 @@ bool announce_clear(struct call *call, const struct item *item)
 	if (catalog_find(&master->catalog, item->attr.id))
 		return true;
 	/* What is unknown may be about to be published by a request that waits. */
-	if (call->session->parked_size > 0)
+	if (call->session->parked_size[PARKED_FOR_GRANT] > 0)
 		return false;
 	if (was_removed(master, &item->attr))
 		return true;

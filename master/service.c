@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "engine/base/log.h"
-#include "master/grant.h"
+#include "master/gather.h"
 #include "master/held.h"
+#include "master/parking.h"
 
 #define NODE_END (offsetof(struct item, node) + sizeof(struct mc_node))
 _Static_assert(sizeof(struct item) - NODE_END < sizeof(uint64_t), "node is the last of an item");
@@ -50,24 +51,26 @@ const struct verb_row service_rows[MC_VERB_LIMIT] = {
 	[MC_VERB_HELLO] = {hello_read, NULL, hello_apply, .early = true, .slow = true},
 	[MC_VERB_HEARTBEAT] = {heartbeat_read, NULL, heartbeat_apply},
 	[MC_VERB_LOOKUP] = {name_read, NULL, lookup_apply, .batched = true,
-			    .misses_have_body = true, .readable = true},
+			    .misses_have_body = true, .readable = true, .gathers = true},
 	[MC_VERB_LOOKUP_PATH] = {path_read, NULL, lookup_path_apply, .batched = true,
-				 .readable = true},
-	[MC_VERB_EXISTS] = {path_read, NULL, exists_apply, .batched = true, .readable = true},
+				 .readable = true, .gathers = true},
+	[MC_VERB_EXISTS] = {path_read, NULL, exists_apply, .batched = true, .readable = true,
+			    .gathers = true},
 	[MC_VERB_PUBLISH] = {publish_read, publish_clear, publish_apply, .batched = true,
 			     .changes = true},
 	[MC_VERB_REMOVE] = {name_read, NULL, remove_apply, .batched = true, .changes = true},
 	[MC_VERB_RENAME] = {rename_read, rename_clear, rename_apply, .changes = true},
 	[MC_VERB_MKDIR] = {mkdir_read, mkdir_clear, mkdir_apply, .changes = true},
 	[MC_VERB_RMDIR] = {name_read, NULL, rmdir_apply, .changes = true},
-	[MC_VERB_LIST] = {list_read, NULL, list_apply, .readable = true, .slow = true},
+	[MC_VERB_LIST] = {list_read, NULL, list_apply, .readable = true, .slow = true,
+			  .gathers_all = true},
 	[MC_VERB_SETATTR] = {setattr_read, NULL, setattr_apply, .changes = true},
 	[MC_VERB_STATFS] = {nothing_read, NULL, statfs_apply, .readable = true},
 	[MC_VERB_REPLICA] = {replica_read, NULL, replica_apply, .batched = true, .changes = true},
 	[MC_VERB_ANNOUNCE] = {announce_read, announce_clear, announce_apply, .batched = true,
 			      .changes = true, .slow = true},
 	[MC_VERB_ANNOUNCED] = {nothing_read, NULL, announced_apply, .changes = true, .slow = true},
-	[MC_VERB_RESERVE] = {reserve_read, NULL, reserve_apply},
+	[MC_VERB_RESERVE] = {reserve_read, NULL, reserve_apply, .gathers_all = true},
 	[MC_VERB_UNRESERVE] = {reserve_read, NULL, unreserve_apply},
 	[MC_VERB_GRANT_IDS] = {nothing_read, NULL, grant_ids_apply, .changes = true},
 	[MC_VERB_NODES] = {nothing_read, NULL, nodes_apply, .slow = true},
@@ -193,8 +196,15 @@ static enum mc_status request_handle(struct call *call, const struct frame *fram
 		return MC_PROTOCOL;
 	if (row->changes && master->read_only)
 		return MC_READ_ONLY;
+	if (row->gathers_all && gather_on(master)) {
+		if (call->reading)
+			call->left = true;
+		else
+			*waits = parking_add(master, PARKED_FOR_NODES, call->session, frame, body);
+		return *waits || call->left ? MC_OK : MC_AGAIN;
+	}
 	if (body_waits(call, row, r)) {
-		*waits = grant_park(master, call->session, frame, body);
+		*waits = parking_add(master, PARKED_FOR_GRANT, call->session, frame, body);
 		return *waits ? MC_OK : MC_AGAIN;
 	}
 	if (row->batched) {
@@ -242,6 +252,15 @@ static void reply_finish(struct call *call, const struct frame *frame, size_t be
 	frame_finish(call->w, begin, &reply);
 }
 
+/* Nodes that come back to a new leader may have what it did not find. */
+static bool misses_too_early(const struct call *call, const struct frame *frame,
+			     enum mc_status status)
+{
+	bool missed = call->missed > 0 || status == MC_NOT_FOUND;
+
+	return missed && gather_on(call->master) && service_rows[frame->verb].gathers;
+}
+
 void service_request(struct mc_master *master, struct session *session, const struct frame *frame,
 		     const uint8_t *body)
 {
@@ -256,6 +275,8 @@ void service_request(struct mc_master *master, struct session *session, const st
 	bool waits;
 
 	enum mc_status status = request_handle(&call, frame, body, &waits);
+	if (!waits && misses_too_early(&call, frame, status))
+		waits = parking_add(master, PARKED_FOR_NODES, session, frame, body);
 	waits = waits || call.later;
 	if (waits && !out->failed)
 		out->size = begin;
@@ -285,6 +306,7 @@ bool service_read(struct mc_master *master, struct session *session, uint64_t no
 	grace_enter(&master->catalog.grace, reader);
 	enum mc_status status = request_handle(&call, frame, body, &waits);
 	grace_leave(&master->catalog.grace, reader);
+	call.left |= misses_too_early(&call, frame, status);
 	/* A connection without memory for answers is closed: no more is done for it. */
 	bool answered = !call.left || out->failed;
 	if (!out->failed && answered)

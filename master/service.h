@@ -83,6 +83,8 @@ struct verb_row {
 	bool early;	       /* allowed before HELLO */
 	bool misses_have_body; /* MC_NOT_FOUND comes with a result */
 	bool readable;	       /* can be answered by a reader */
+	bool gathers;	       /* must not miss what nodes are about to tell (gather.h) */
+	bool gathers_all;      /* waits until they have, whatever it comes to */
 	bool slow;	       /* may take long as the writer: then never on a loop's thread */
 };
 

@@ -98,7 +98,7 @@ static void unready(struct mc_master *master, const struct session *session)
 void master_session_close(struct mc_master *master, struct session *session)
 {
 	grant_end_all(master, session);
-	grant_unpark(master, session);
+	parking_forget(master, session);
 	await_forget(master, session);
 	while (session->reservations)
 		reservations_end(&master->reservations, session->reservations);

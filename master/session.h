@@ -16,6 +16,7 @@
 #include <mooncake/protocol.h>
 
 #include "engine/rpc/server.h"
+#include "master/parking.h"
 
 struct entry;
 struct grant;
@@ -53,7 +54,7 @@ struct session {
 	bool told_nodes;
 	struct grant *grants;
 	struct reservation *reservations;
-	size_t parked_size; /* bytes of its requests that wait */
+	size_t parked_size[PARKING_COUNT]; /* bytes of its requests that wait */
 	struct writer invalidations;
 	uint16_t invalidation_count;
 	struct writer drops;

@@ -53,7 +53,6 @@
 struct admin;
 struct held;
 struct journal;
-struct parked;
 struct repair;
 struct wait;
 
@@ -122,11 +121,11 @@ struct mc_master {
 	struct session *sessions;
 	struct session *ready; /* those with something to send when the turn ends */
 	uint32_t session_count;
-	uint32_t session_id;   /* given last */
-	struct parked *parked; /* requests that wait for a recall, in order */
-	struct parked **parked_end;
-	bool grant_ended;  /* some of them may go on */
-	uint32_t recalled; /* grants that are being recalled */
+	uint32_t session_id; /* given last */
+	struct parking parkings[PARKING_COUNT];
+	uint32_t recalled;  /* grants that are being recalled */
+	uint32_t gathering; /* atomic; nodes that are waited for, see gather.h */
+	uint64_t gather_began_ms;
 	bool nodes_untold; /* a new session has not heard of the nodes */
 	uint64_t id_next;  /* never handed out yet */
 	uint64_t id_known; /* ids from here to id_next that are not in the catalog were removed */

@@ -7,11 +7,13 @@
 #include "engine/base/failpoint.h"
 #include "engine/base/log.h"
 #include "master/admin.h"
+#include "master/gather.h"
 #include "master/grant.h"
 #include "master/held.h"
 #include "master/inbox.h"
 #include "master/journal.h"
 #include "master/lead.h"
+#include "master/parking.h"
 #include "master/record.h"
 #include "master/repair.h"
 #include "master/replicas.h"
@@ -446,7 +448,8 @@ void turn_run(struct mc_master *master, struct batch *batch)
 	}
 	if (!batch)
 		silence_check(master);
-	grant_resume(master);
+	gather_turn(master);
+	parking_resume(master);
 	/* Before any of them is told to pull from another. */
 	if (master->nodes.changed || master->nodes_untold)
 		nodes_push(master);

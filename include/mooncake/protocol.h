@@ -134,7 +134,9 @@
  * its journal, and another may lead.
  *
  * LOOKUP yields replicas of live nodes only.  An object without one is
- * MC_NOT_FOUND.
+ * MC_NOT_FOUND.  In the first second of a leader (or of a master that was started
+ * again) what LOOKUP, LOOKUP_PATH and EXISTS do not find, and LIST and RESERVE as
+ * such, wait until every node of the records has announced what it holds.
  *
  * A lookup sees every change that was answered, to whomever, before it was sent;
  * it may overtake others, those of its own connection too.

@@ -131,7 +131,7 @@ static void master_end(struct mc_master *master, struct peer *peers, size_t coun
 	for (size_t i = 0; i < count; i++) {
 		struct session *session = peers[i].session;
 		grant_end_all(master, session);
-		grant_unpark(master, session);
+		parking_forget(master, session);
 		while (session->reservations)
 			reservations_end(&master->reservations, session->reservations);
 		writer_fini(&session->out);
@@ -177,7 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		data += length;
 		size -= length;
 		/* As at the end of a turn, but that nothing is sent. */
-		grant_resume(master);
+		parking_resume(master);
 		repair_turn(master, true);
 		MUST(turn_journal(master));
 		grace_collect(&master->catalog.grace);

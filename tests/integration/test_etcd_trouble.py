@@ -131,7 +131,7 @@ def a_full_etcd_refuses_changes_says_so_and_goes_on_when_there_is_room(cluster):
     time_until_works(a)
     put_many(a, 50, "later")
     masters[0].kill()       # and nothing of it was only in memory
-    for node in (a, b):     # what a holds is not found before a is back
+    for node in (a, b):
         time_until_works(node)
     for node in (a, b):
         check_many(node, 50)
