@@ -173,6 +173,19 @@ static void ready(struct loop *loop, const struct epoll_event *event)
 		epoll_begin(loop, STEAL(waiting->out));
 }
 
+static int spin_for_events(struct loop *loop, struct epoll_event events[BATCH])
+{
+	const struct epoll *epoll = loop->backend;
+	int count = 0;
+
+	if (!loop_may_spin(loop))
+		return 0;
+	do
+		count = epoll_wait(epoll->fd, events, BATCH, 0);
+	while (spin_on(&loop->spin, count != 0, clock_ns()));
+	return count;
+}
+
 static void epoll_wait_turn(struct loop *loop, uint64_t alarm_ns)
 {
 	struct epoll *epoll = loop->backend;
@@ -184,7 +197,9 @@ static void epoll_wait_turn(struct loop *loop, uint64_t alarm_ns)
 		limit_ms = 0;
 	else if (alarm_ns)
 		limit_ms = alarm_ns > now ? (int)((alarm_ns - now) / 1000000u) + 1 : 0;
-	int count = epoll_wait(epoll->fd, events, BATCH, limit_ms);
+	int count = limit_ms == 0 ? 0 : spin_for_events(loop, events);
+	if (count == 0)
+		count = epoll_wait(epoll->fd, events, BATCH, limit_ms);
 	for (int i = 0; i < count; i++)
 		ready(loop, &events[i]);
 	try_all(loop);

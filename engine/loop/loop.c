@@ -121,6 +121,14 @@ void loop_send(struct loop *loop, struct loop_op *op, int fd, struct msghdr *mes
 	begin(loop, op, LOOP_SEND, fd);
 }
 
+bool loop_may_spin(struct loop *loop)
+{
+	bool soon = loop->soon;
+
+	loop->soon = false;
+	return soon && spin_begin(&loop->spin, clock_ns());
+}
+
 void loop_ended(struct loop_op *op, int result)
 {
 	if (op->kind != LOOP_ACCEPT)

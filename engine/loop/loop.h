@@ -30,6 +30,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "engine/base/spin.h"
+
 struct loop;
 
 enum loop_kind { LOOP_NONE, LOOP_ACCEPT, LOOP_RECEIVE, LOOP_SEND };
@@ -79,6 +81,8 @@ struct loop {
 	atomic_bool stopping;
 	/* owned by the thread */
 	uint64_t alarm_ns; /* woken() then; 0: never.  Set by the caller */
+	bool soon;	   /* something is likely to end soon: spin first.  Set by the caller */
+	struct spin spin;
 	/* start-up: protected by lock */
 	pthread_mutex_t lock;
 	pthread_cond_t started;
@@ -106,6 +110,9 @@ void loop_receive(struct loop *loop, struct loop_op *op, int fd, void *buffer, s
 
 /* Send a message, or a part of it. */
 void loop_send(struct loop *loop, struct loop_op *op, int fd, struct msghdr *message);
+
+/* For backends: whether to spin before this wait. */
+bool loop_may_spin(struct loop *loop);
 
 /* For backends: it has ended (an accept may go on). */
 void loop_ended(struct loop_op *op, int result);

@@ -3,7 +3,8 @@
  *
  * One ring of one thread (SINGLE_ISSUER), whose completions are worked off when
  * that thread waits for them (DEFER_TASKRUN): no interrupt of other work, and
- * no lock.  Kernels before 6.1 lack the flags and get a plain ring.
+ * no lock.  A flag in memory (TASKRUN) says that there is work, for those who spin.
+ * Kernels before 6.1 lack some of it and get a plain ring.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -23,8 +24,8 @@ struct uring {
 };
 
 static const unsigned flag_sets[] = {
-	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-	IORING_SETUP_COOP_TASKRUN,
+	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+	IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 	0,
 };
 
@@ -123,6 +124,21 @@ static void ended(struct loop *loop, struct loop_op *op, int result)
 		uring_begin(loop, op);
 }
 
+/* Nothing but a look at memory, unless there is something. */
+static void spin_for_completion(struct loop *loop)
+{
+	struct uring *uring = loop->backend;
+	struct io_uring_cqe *cqe;
+	bool found;
+
+	if (!loop_may_spin(loop))
+		return;
+	(void)io_uring_submit(&uring->ring);
+	do
+		found = io_uring_peek_cqe(&uring->ring, &cqe) == 0;
+	while (spin_on(&loop->spin, found, clock_ns()));
+}
+
 static void uring_wait(struct loop *loop, uint64_t alarm_ns)
 {
 	struct uring *uring = loop->backend;
@@ -132,6 +148,7 @@ static void uring_wait(struct loop *loop, uint64_t alarm_ns)
 	struct __kernel_timespec limit = {.tv_sec = (int64_t)(left / 1000000000u),
 					  .tv_nsec = (long long)(left % 1000000000u)};
 
+	spin_for_completion(loop);
 	if (alarm_ns)
 		(void)io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1, &limit, NULL);
 	else

@@ -93,14 +93,29 @@ static int wait_for_events(struct tcp *tcp, uint64_t timeout_ns, struct epoll_ev
 			  limit_ms < LIMIT_MAX_MS ? (int)limit_ms : LIMIT_MAX_MS);
 }
 
+/* A reply to little is soon here.  Returns how many events there are. */
+static int look_for_events(struct tcp *tcp, struct epoll_event events[BATCH])
+{
+	int count = 0;
+
+	if (atomic_load(&tcp->bytes) <= TCP_SPIN_SIZE && spin_begin(&tcp->spin, clock_ns())) {
+		do
+			count = epoll_wait(tcp->epoll_fd, events, BATCH, 0);
+		while (spin_on(&tcp->spin, count != 0, clock_ns()));
+	}
+	return count;
+}
+
 /* Wait, and receive what is there.  The caller has the drive. */
 static void turn(struct tcp *tcp, uint64_t timeout_ns, struct endings *endings)
 {
 	struct epoll_event events[BATCH];
 	bool tick = false;
 	uint64_t word;
-	int count = wait_for_events(tcp, timeout_ns, events);
+	int count = timeout_ns > 0 ? look_for_events(tcp, events) : 0;
 
+	if (count == 0)
+		count = wait_for_events(tcp, timeout_ns, events);
 	for (int i = 0; i < count; i++) {
 		if (events[i].data.ptr == &tcp->timer_fd)
 			tick = true;

@@ -37,6 +37,7 @@ void endings_add(struct endings *endings, struct fabric_slice *slice, enum mc_st
 	slice->next = NULL;
 	*endings->last = slice;
 	endings->last = &slice->next;
+	endings->bytes += slice->length;
 	if (status)
 		endings->failed++;
 	else
@@ -57,6 +58,7 @@ void endings_tell(struct tcp *tcp, struct endings *endings)
 	atomic_fetch_add_explicit(&tcp->bytes_written, endings->bytes_written,
 				  memory_order_relaxed);
 	atomic_fetch_sub(&tcp->slices, endings->done + endings->failed);
+	atomic_fetch_sub(&tcp->bytes, endings->bytes);
 	for (struct fabric_slice *slice = endings->first, *next; slice; slice = next) {
 		next = slice->next;
 		slice->done(slice, (enum mc_status)(int64_t)slice->word);

@@ -65,6 +65,7 @@ struct lane {
 /* What endings, to be told when no lock is held. */
 struct endings {
 	struct fabric_slice *first, **last;
+	uint64_t bytes; /* of all, whatever came of them */
 	uint64_t bytes_read, bytes_written, done, failed;
 };
 

@@ -256,6 +256,15 @@ static enum mc_status choose_lane_locked(struct tcp_peer *peer, struct lane **ch
 	return best ? MC_OK : status;
 }
 
+static uint64_t bytes_of(struct fabric_slice *const *slices, uint32_t count)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		bytes += slices[i]->length;
+	return bytes;
+}
+
 static enum mc_status tcp_submit(struct fabric_peer *fabric_peer,
 				 struct fabric_slice *const *slices, uint32_t count,
 				 uint32_t *taken)
@@ -268,6 +277,7 @@ static enum mc_status tcp_submit(struct fabric_peer *fabric_peer,
 
 	/* Counted first: they may end before this returns. */
 	atomic_fetch_add(&tcp->slices, count);
+	atomic_fetch_add(&tcp->bytes, bytes_of(slices, count));
 	pthread_mutex_lock(&peer->lock);
 	while (done < count) {
 		status = choose_lane_locked(peer, &lane);
@@ -280,6 +290,7 @@ static enum mc_status tcp_submit(struct fabric_peer *fabric_peer,
 	}
 	pthread_mutex_unlock(&peer->lock);
 	atomic_fetch_sub(&tcp->slices, count - done);
+	atomic_fetch_sub(&tcp->bytes, bytes_of(slices + done, count - done));
 	tcp_tick(tcp);
 	*taken = done;
 	return done > 0 ? MC_OK : status;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "engine/base/net.h"
+#include "engine/base/spin.h"
 #include "engine/fabric/fabric.h"
 #include "engine/fabric/tcp/warden.h"
 #include "engine/fabric/vault.h"
@@ -24,6 +25,7 @@
 #define TCP_LANES_MAX  4u	   /* to a peer */
 #define TCP_LANE_BUSY  (16u << 20) /* bytes on every lane before another is opened */
 #define TCP_SLICE_SIZE (4u << 20)
+#define TCP_SPIN_SIZE  (8u << 10) /* bytes on their way, at most, for which spinning pays */
 #define TCP_PREFIX     "tcp:"
 
 struct lane;
@@ -38,6 +40,7 @@ struct tcp {
 	pthread_t mover;
 	/* who receives: see driver.h */
 	pthread_mutex_t drive;
+	struct spin spin; /* protected by drive */
 	pthread_mutex_t turn_lock;
 	pthread_cond_t turned;
 	uint64_t turns;	     /* protected by turn_lock */
@@ -53,6 +56,7 @@ struct tcp {
 	/* atomic */
 	atomic_ulong slices_done, slices_failed, bytes_read, bytes_written, connects;
 	atomic_ulong slices, lanes, peer_count, regions;
+	atomic_ulong bytes; /* of slices in flight */
 };
 
 struct tcp_peer {

@@ -150,6 +150,8 @@ static void push_out(struct visitor *visitor)
 	ssize_t at_once = sendmsg(visitor->fd, &visitor->message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (at_once > 0)
 		drop_sent(visitor, (uint64_t)at_once);
+	/* Who got little asks for more soon, if ever. */
+	visitor->warden->loop.soon = visitor->count == 0 && at_once <= (ssize_t)TCP_SPIN_SIZE;
 	if (visitor->count == 0)
 		return;
 	gather(visitor);
