@@ -250,6 +250,17 @@ static void block(struct lane *lane, bool blocked)
 		shutdown(lane->fd, SHUT_RDWR);
 }
 
+/* send() of a single part costs a tenth of a microsecond less than sendmsg(). */
+static ssize_t send_parts(struct lane *lane, uint32_t count)
+{
+	struct msghdr message = {.msg_iov = lane->parts, .msg_iovlen = count};
+
+	if (count == 1)
+		return send(lane->fd, lane->parts->iov_base, lane->parts->iov_len,
+			    MSG_DONTWAIT | MSG_NOSIGNAL);
+	return sendmsg(lane->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void lane_send_locked(struct lane *lane)
 {
 	uint64_t end;
@@ -258,9 +269,7 @@ void lane_send_locked(struct lane *lane)
 		return;
 	skip_cancelled(lane);
 	while (lane->next_out < lane->tail) {
-		struct msghdr message = {.msg_iov = lane->parts};
-		message.msg_iovlen = gather(lane, &end);
-		ssize_t sent = sendmsg(lane->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t sent = send_parts(lane, gather(lane, &end));
 		if (sent < 0 && errno == EINTR)
 			continue;
 		if (sent < 0 && errno != EAGAIN) {
@@ -408,13 +417,14 @@ static ssize_t fill(struct lane *lane)
 {
 	uint32_t there = lane->end - lane->begin;
 	bool direct = there == 0 && lane->body && lane->body_left >= DIRECT_SIZE;
-	struct iovec parts[2] = {{lane->body, lane->body_left}};
 
 	memmove(lane->input, lane->input + lane->begin, there);
 	lane->begin = 0;
 	lane->end = there;
-	parts[1] = (struct iovec){lane->input + there, LANE_INPUT_SIZE - there};
-	struct msghdr message = {.msg_iov = parts + (direct ? 0 : 1), .msg_iovlen = direct ? 2 : 1};
+	if (!direct)
+		return recv(lane->fd, lane->input + there, LANE_INPUT_SIZE - there, MSG_DONTWAIT);
+	struct iovec parts[] = {{lane->body, lane->body_left}, {lane->input, LANE_INPUT_SIZE}};
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts)};
 	return recvmsg(lane->fd, &message, MSG_DONTWAIT);
 }
 
