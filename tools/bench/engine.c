@@ -3,8 +3,8 @@
  *
  * The target is a process of its own (or a file); rounds of ours and of what else can
  * do the same (yardstick.h) follow each other.  Latency is measured with both ends on
- * one processor and with each on its own (seat.h), and the bare round trip beside it
- * with its ends placed alike.
+ * one processor, with each on its own (seat.h) and where the scheduler puts them, and
+ * the bare round trip beside it with its ends placed alike.
  */
 #include <fcntl.h>
 #include <math.h>
@@ -158,10 +158,13 @@ static bool is_seated(const struct contest *contest)
 	return case_kind(&contest->one) == CASE_ALONE && contest->yard->target != 0;
 }
 
-/* Ours and the bare round trip, with their ends on the same processors. */
+/* Ours and the bare round trip, with their ends on the same processors, or where they like. */
 static void take_seats(const struct contest *contest)
 {
 	const struct yard *yard = contest->yard;
+
+	if (contest->seating == SEAT_FREE)
+		return;
 	int far = contest->seating == SEAT_APART ? yard->seats.other : yard->seats.near;
 
 	seat_process(getpid(), yard->seats.near);
@@ -211,13 +214,15 @@ static enum mc_status contest_round(struct contest *contest)
 	return MC_OK;
 }
 
+static const char *const seating_suffixes[SEATING_COUNT] = {"", "_apart", "_free"};
+
 static void contest_row(struct contest *contest, const char *suffix, double value, const char *unit,
 			const char *reference, double reference_value)
 {
 	char op[32];
 
 	snprintf(op, sizeof(op), "%s%s%s", contest->one.opcode == MC_READ ? "read" : "write",
-		 suffix, contest->seating == SEAT_APART ? "_apart" : "");
+		 suffix, seating_suffixes[contest->seating]);
 	report_row(&contest->yard->run->report, &(struct row){.bench = "engine",
 							      .op = op,
 							      .size = contest->one.block,
@@ -286,16 +291,17 @@ static enum mc_status contest_run(struct contest *contest)
 	return status;
 }
 
-/* Latency has two cases: where a wake-up stays on its processor, and where it doesn't. */
-static enum mc_status contest_seatings(struct contest *contest)
+/* Latency depends on whether a wake-up stays on its processor. */
+static enum mc_status contest_seatings(const struct contest *contest)
 {
-	struct contest apart = *contest;
-	enum mc_status status = contest_run(contest);
+	enum mc_status status = MC_OK;
 
-	if (status || !is_seated(contest))
-		return status;
-	apart.seating = SEAT_APART;
-	return contest_run(&apart);
+	for (unsigned i = 0; i < (is_seated(contest) ? SEATING_COUNT : 1) && !status; i++) {
+		struct contest seated = *contest;
+		seated.seating = (enum seating)i;
+		status = contest_run(&seated);
+	}
+	return status;
 }
 
 /* What the engine is built for, by protocol.  Files have no pieces of 8 bytes. */

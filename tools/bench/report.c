@@ -61,6 +61,7 @@ static const struct bar {
 	{"engine", "read", 4 * KIB, "mooncake", RATIO_AT_LEAST, 8},
 	{"engine", "read_p50", 8, "rtt", RATIO_AT_MOST, 1.3},
 	{"engine", "read_p50_apart", 8, "rtt", RATIO_AT_MOST, 1.3},
+	{"engine", "read_p50_free", 8, "rtt", RATIO_AT_MOST, 1.3},
 	{"engine", "read", 1 * MIB, "ib_read_bw", RATIO_AT_LEAST, 0.9},
 	{"engine", "read_p50", 8, "ib_read_lat", RATIO_AT_MOST, 1.5},
 	{"engine", "idle", 0, NULL, VALUE_AT_MOST, 1},

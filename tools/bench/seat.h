@@ -16,7 +16,9 @@
 
 #include <mooncake/status.h>
 
-enum seating { SEAT_TOGETHER, SEAT_APART };
+enum seating { SEAT_TOGETHER, SEAT_APART, SEAT_FREE };
+
+#define SEATING_COUNT (SEAT_FREE + 1)
 
 struct seats {
 	cpu_set_t all;	 /* what the bench may use */
