@@ -303,7 +303,7 @@ static void items_write(const struct etcd_queue *queue, const struct lane *lane,
 		const struct item *item = lane->items[i];
 		struct etcd_bytes key = whole_key(queue, w, item->bytes, item->key_size);
 		if (item->removes)
-			etcd_txn_delete(txn, key, (struct etcd_bytes){NULL, 0});
+			etcd_txn_delete(txn, key);
 		else
 			etcd_txn_put(
 				txn, key,
@@ -325,7 +325,7 @@ static void lane_write(const struct etcd_queue *queue, const struct lane *lane,
 	writer_init(&w);
 	struct etcd_bytes key = whole_key(queue, &lane_key, name, name_size);
 	etcd_txn_begin(txn);
-	etcd_txn_compare(txn, whole_key(queue, &w, "leader", 6), ETCD_CREATE, queue->token);
+	etcd_txn_compare_created(txn, whole_key(queue, &w, "leader", 6), queue->token);
 	etcd_txn_compare_value(txn, key, (struct etcd_bytes){before, before_size});
 	etcd_txn_then(txn);
 	etcd_txn_put(txn, key, (struct etcd_bytes){after, after_size}, 0);

@@ -28,14 +28,13 @@
 #include "master/leader.h"
 #include "master/standby.h"
 
-#define LEASE_S	      5u
-#define QUEUE_SIZE    (64ull << 20)
-#define STALL_MS      2000u /* without progress: what waits is not waited for */
-#define CLOSE_MS      5000u
-#define RESIGN_NS     2000000000ull
-#define SLICE_NS      20000000ull /* of following, in one turn */
-#define PASSWORD_SIZE 256u
-#define WAIT_US	      2000u
+#define LEASE_S	   5u
+#define QUEUE_SIZE (64ull << 20)
+#define STALL_MS   2000u /* without progress: what waits is not waited for */
+#define CLOSE_MS   5000u
+#define RESIGN_NS  2000000000ull
+#define SLICE_NS   20000000ull /* of following, in one turn */
+#define WAIT_US	   2000u
 
 struct etcd_journal {
 	struct journal base;
@@ -43,7 +42,7 @@ struct etcd_journal {
 	struct etcd_config config; /* texts belong to the strings below */
 	char *endpoints;
 	char *texts[4];
-	char password[PASSWORD_SIZE];
+	char password[ETCD_PASSWORD_SIZE];
 	bool ack_sync;
 	bool without_objects;
 	uint64_t queue_size;
@@ -96,21 +95,6 @@ static bool cluster_valid(const char *name)
 	return size > 0 && size < 128 && name[size] == '\0';
 }
 
-static enum mc_status password_read(struct etcd_journal *etcd, const char *path)
-{
-	FILE *file = fopen(path, "re");
-	bool good = file && fgets(etcd->password, sizeof(etcd->password), file) != NULL;
-
-	if (file)
-		fclose(file);
-	if (!good) {
-		log_error("can't read the password for etcd path=%s", path);
-		return MC_INVALID;
-	}
-	etcd->password[strcspn(etcd->password, "\r\n")] = '\0';
-	return MC_OK;
-}
-
 /* Copies, so that the config need not outlive open. */
 static enum mc_status texts_copy(struct etcd_journal *etcd, const struct mc_etcd_config *said)
 {
@@ -127,8 +111,9 @@ static enum mc_status texts_copy(struct etcd_journal *etcd, const struct mc_etcd
 		*to[i] = etcd->texts[i];
 	}
 	etcd->config.password = etcd->password;
-	if (said->password_file && said->password_file[0])
-		return password_read(etcd, said->password_file);
+	if (said->password_file && said->password_file[0] &&
+	    !etcd_password_read(said->password_file, etcd->password))
+		return MC_INVALID;
 	return MC_OK;
 }
 

@@ -176,7 +176,7 @@ static void campaign_send_locked(struct leader *leader)
 
 	snprintf(value, sizeof(value), "address=%s name=%s", leader->address, leader->name);
 	etcd_txn_begin(&txn);
-	etcd_txn_compare(&txn, written(&leader->key), ETCD_CREATE, 0);
+	etcd_txn_compare_created(&txn, written(&leader->key), 0);
 	etcd_txn_then(&txn);
 	etcd_txn_put(&txn, written(&leader->key), ETCD_TEXT(value), leader->lease);
 	lanes_put(leader, &txn);

@@ -633,6 +633,20 @@ static bool plain(const char *text)
 	return true;
 }
 
+bool etcd_password_read(const char *path, char password[ETCD_PASSWORD_SIZE])
+{
+	FILE *file = fopen(path, "re");
+	bool good = file && fgets(password, ETCD_PASSWORD_SIZE, file) != NULL;
+
+	if (file)
+		fclose(file);
+	if (good)
+		password[strcspn(password, "\r\n")] = '\0';
+	else
+		log_error("can't read the password for etcd path=%s", path);
+	return good;
+}
+
 static enum mc_status config_copy(struct etcd *etcd, const struct etcd_config *config)
 {
 	bool secure =

@@ -48,7 +48,8 @@
 #define ETCD_REQUEST_MAX     (1536u << 10) /* bytes of one, the server's default */
 #define ETCD_ANSWER_SIZE_MAX (64u << 20)   /* bytes of one answer */
 #define ETCD_FRAME_SIZE_MAX  (64u << 20)   /* bytes of one message of a watch */
-#define ETCD_TIMEOUT_MS	     5000u	   /* of a request, unless told otherwise */
+#define ETCD_PASSWORD_SIZE   256u
+#define ETCD_TIMEOUT_MS	     5000u /* of a request, unless told otherwise */
 
 struct etcd;
 
@@ -109,8 +110,6 @@ struct etcd_range {
 	struct etcd_bytes end; /* first key beyond it; size 0: the one key */
 	int64_t revision;      /* 0: the present */
 	uint32_t limit;	       /* pairs; 0: all */
-	bool keys_only;
-	bool count_only;
 };
 
 void etcd_range(struct etcd *etcd, const struct etcd_range *range, uint32_t timeout_ms,
@@ -142,8 +141,6 @@ void etcd_after(struct etcd *etcd, uint32_t ms, etcd_done_fn *done, void *contex
  * No key may be put twice in one.  What goes beyond the limits, or memory,
  * makes the reply MC_TOO_BIG or MC_NO_MEMORY.
  */
-enum etcd_target { ETCD_CREATE, ETCD_MOD, ETCD_VERSION, ETCD_LEASE };
-
 struct etcd_txn {
 	struct writer json;
 	uint32_t operations; /* of the branch that is written */
@@ -153,15 +150,14 @@ struct etcd_txn {
 };
 
 void etcd_txn_begin(struct etcd_txn *txn);
-/* The number (revision, version or lease) of a key equals; 0: there is no such key. */
-void etcd_txn_compare(struct etcd_txn *txn, struct etcd_bytes key, enum etcd_target target,
-		      int64_t number);
+/* A key was created at this revision; 0: there is no such key. */
+void etcd_txn_compare_created(struct etcd_txn *txn, struct etcd_bytes key, int64_t revision);
 void etcd_txn_compare_value(struct etcd_txn *txn, struct etcd_bytes key, struct etcd_bytes value);
 void etcd_txn_then(struct etcd_txn *txn);
 void etcd_txn_else(struct etcd_txn *txn);
 void etcd_txn_put(struct etcd_txn *txn, struct etcd_bytes key, struct etcd_bytes value,
 		  int64_t lease);
-void etcd_txn_delete(struct etcd_txn *txn, struct etcd_bytes key, struct etcd_bytes end);
+void etcd_txn_delete(struct etcd_txn *txn, struct etcd_bytes key);
 void etcd_txn_get(struct etcd_txn *txn, struct etcd_bytes key);
 /* Ends the transaction; repeatable: it may happen twice. */
 void etcd_txn_send(struct etcd *etcd, struct etcd_txn *txn, bool repeatable, uint32_t timeout_ms,
@@ -173,6 +169,9 @@ void etcd_reply_free(struct etcd_reply *reply);
 
 /* The first key that does not begin with a prefix, written to `end`; size 0 (all 0xff): "\0". */
 void etcd_prefix_end(struct etcd_bytes prefix, struct writer *end);
+
+/* Read the password in the first line of a file.  False: it can't be; logged. */
+bool etcd_password_read(const char *path, char password[ETCD_PASSWORD_SIZE]);
 
 /*
  * To ask and wait: init, ask with etcd_waiter_done and the waiter as context,

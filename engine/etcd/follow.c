@@ -36,7 +36,6 @@ struct etcd_follower {
 	uint64_t cluster;     /* whose revisions these are */
 	int64_t revision;     /* of the pages; then: all up to it is told */
 	bool paged;	      /* the first page came, revision is known */
-	bool troubled;
 };
 
 static struct etcd_bytes written(const struct writer *w)
@@ -45,17 +44,6 @@ static struct etcd_bytes written(const struct writer *w)
 }
 
 static void go_on(struct etcd_follower *follower);
-
-static void tell_trouble(struct etcd_follower *follower, enum mc_status status)
-{
-	bool troubled = status != MC_OK;
-
-	if (troubled == follower->troubled)
-		return;
-	follower->troubled = troubled;
-	if (follower->events->trouble)
-		follower->events->trouble(follower->context, status);
-}
 
 static void paused(void *context, struct etcd_reply *reply)
 {
@@ -160,7 +148,6 @@ static void page_done(void *context, struct etcd_reply *reply)
 	if (reply->status == MC_CANCELLED)
 		return;
 	if (reply->status == MC_OK && (!follower->paged || reply->cluster == follower->cluster)) {
-		tell_trouble(follower, MC_OK);
 		page_take(follower, reply);
 		return;
 	}
@@ -169,7 +156,6 @@ static void page_done(void *context, struct etcd_reply *reply)
 		begin_anew(follower);
 	} else {
 		page_failed(follower, reply->status);
-		tell_trouble(follower, reply->status);
 	}
 	pause_then_go_on(follower);
 }
@@ -245,7 +231,6 @@ static bool watch_line(void *context, const void *line, size_t size)
 			 (long)follower->revision);
 		begin_anew(follower);
 	} else if (message.status == MC_OK) {
-		tell_trouble(follower, MC_OK);
 		tell_events(follower, &message);
 		more = true;
 	} else {
@@ -260,11 +245,8 @@ static void watch_done(void *context, struct etcd_reply *reply)
 {
 	struct etcd_follower *follower = context;
 
-	if (reply->status == MC_CANCELLED)
-		return;
-	if (reply->status != MC_OK)
-		tell_trouble(follower, reply->status);
-	pause_then_go_on(follower);
+	if (reply->status != MC_CANCELLED)
+		pause_then_go_on(follower);
 }
 
 static void watch_ask(struct etcd_follower *follower)

@@ -44,8 +44,6 @@ struct etcd_follow_events {
 	void (*settled)(void *context, int64_t revision);
 	/* All events up to a revision are told: called after each message. */
 	void (*progress)(void *context, int64_t revision);
-	/* Etcd does not answer, or answers again (MC_OK). */
-	void (*trouble)(void *context, enum mc_status status);
 };
 
 /* Begin; does not wait.  Any event may be NULL. */

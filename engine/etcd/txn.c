@@ -49,21 +49,10 @@ static void compare(struct etcd_txn *txn, struct etcd_bytes key, const char *tar
 	etcd_json_text(w, "\"");
 }
 
-void etcd_txn_compare(struct etcd_txn *txn, struct etcd_bytes key, enum etcd_target target,
-		      int64_t number)
+void etcd_txn_compare_created(struct etcd_txn *txn, struct etcd_bytes key, int64_t revision)
 {
-	static const struct {
-		const char *target;
-		const char *field;
-	} rows[] = {
-		[ETCD_CREATE] = {"CREATE", "create_revision"},
-		[ETCD_MOD] = {"MOD", "mod_revision"},
-		[ETCD_VERSION] = {"VERSION", "version"},
-		[ETCD_LEASE] = {"LEASE", "lease"},
-	};
-
-	compare(txn, key, rows[target].target);
-	etcd_json_number(&txn->json, rows[target].field, number);
+	compare(txn, key, "CREATE");
+	etcd_json_number(&txn->json, "create_revision", revision);
 	etcd_json_text(&txn->json, "}");
 }
 
@@ -118,16 +107,10 @@ void etcd_txn_put(struct etcd_txn *txn, struct etcd_bytes key, struct etcd_bytes
 	etcd_json_text(w, "}}");
 }
 
-void etcd_txn_delete(struct etcd_txn *txn, struct etcd_bytes key, struct etcd_bytes end)
+void etcd_txn_delete(struct etcd_txn *txn, struct etcd_bytes key)
 {
-	struct writer *w = operation(txn, "request_delete_range");
-
-	etcd_json_bytes(w, "key", key);
-	if (end.size) {
-		etcd_json_text(w, ",");
-		etcd_json_bytes(w, "range_end", end);
-	}
-	etcd_json_text(w, "}}");
+	etcd_json_bytes(operation(txn, "request_delete_range"), "key", key);
+	etcd_json_text(&txn->json, "}}");
 }
 
 void etcd_txn_get(struct etcd_txn *txn, struct etcd_bytes key)
@@ -173,10 +156,6 @@ void etcd_range(struct etcd *etcd, const struct etcd_range *range, uint32_t time
 			etcd_json_number(w, "revision", range->revision);
 		if (range->limit)
 			etcd_json_number(w, "limit", range->limit);
-		if (range->keys_only)
-			etcd_json_text(w, ",\"keys_only\":true");
-		if (range->count_only)
-			etcd_json_text(w, ",\"count_only\":true");
 		etcd_json_text(w, "}");
 		call->repeatable = true;
 	}

@@ -1,25 +1,8 @@
 #include "engine/etcd/url.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/base/cleanup.h"
-#include "engine/base/log.h"
-
-static enum mc_status password_read(struct etcd_url *url, const char *path)
-{
-	FILE *file = fopen(path, "re");
-	bool good = file && fgets(url->password, sizeof(url->password), file) != NULL;
-
-	if (file)
-		fclose(file);
-	if (!good) {
-		log_error("can't read the password for etcd path=%s", path);
-		return MC_INVALID;
-	}
-	url->password[strcspn(url->password, "\r\n")] = '\0';
-	return MC_OK;
-}
 
 /* One NAME=VALUE behind the question mark. */
 static enum mc_status setting_take(struct etcd_url *url, char *word)
@@ -39,7 +22,7 @@ static enum mc_status setting_take(struct etcd_url *url, char *word)
 		return MC_INVALID;
 	*value++ = '\0';
 	if (strcmp(word, "password_file") == 0)
-		return password_read(url, value);
+		return etcd_password_read(value, url->password) ? MC_OK : MC_INVALID;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		if (strcmp(word, rows[i].name) == 0) {
 			*rows[i].to = value;

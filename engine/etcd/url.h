@@ -12,14 +12,13 @@
 
 #include "engine/etcd/etcd.h"
 
-#define ETCD_URL_HEAD	  "etcd://"
-#define ETCD_PASSWORD_MAX 255u
+#define ETCD_URL_HEAD "etcd://"
 
 struct etcd_url {
 	struct etcd_config config; /* limits and deadlines as they are by default */
 	const char *cluster;
 	char *text; /* cut into pieces */
-	char password[ETCD_PASSWORD_MAX + 1];
+	char password[ETCD_PASSWORD_SIZE];
 };
 
 /*

@@ -255,10 +255,10 @@ static void txn_send(struct etcd *etcd, bool repeatable, struct etcd_waiter *wai
 
 	etcd_waiter_init(waiter);
 	etcd_txn_begin(&txn);
-	etcd_txn_compare(&txn, ETCD_TEXT("a"), ETCD_MOD, 5);
+	etcd_txn_compare_created(&txn, ETCD_TEXT("a"), 5);
 	etcd_txn_then(&txn);
 	etcd_txn_put(&txn, ETCD_TEXT("a"), ETCD_TEXT("1"), 9);
-	etcd_txn_delete(&txn, ETCD_TEXT("b"), (struct etcd_bytes){"", 0});
+	etcd_txn_delete(&txn, ETCD_TEXT("b"));
 	etcd_txn_else(&txn);
 	etcd_txn_get(&txn, ETCD_TEXT("a"));
 	etcd_txn_send(etcd, &txn, repeatable, 0, etcd_waiter_done, waiter);
@@ -279,12 +279,13 @@ START_TEST(a_transaction_that_may_have_happened_is_repeated_only_if_it_may_be)
 	ck_assert_int_eq(reply->status, repeatable ? MC_OK : MC_TIMEOUT);
 	ck_assert_int_eq(fake.requests, repeatable ? 2 : 1);
 	ck_assert_ptr_nonnull(strstr(fake.heard[0], "POST /v3/kv/txn HTTP/1.1\r\n"));
-	ck_assert_str_eq(strstr(fake.heard[0], "\r\n\r\n") + 4,
-			 "{\"compare\":[{\"key\":\"YQ==\",\"result\":\"EQUAL\",\"target\":\"MOD\","
-			 "\"mod_revision\":\"5\"}],"
-			 "\"success\":[{\"request_put\":{\"key\":\"YQ==\",\"value\":\"MQ==\","
-			 "\"lease\":\"9\"}},{\"request_delete_range\":{\"key\":\"Yg==\"}}],"
-			 "\"failure\":[{\"request_range\":{\"key\":\"YQ==\"}}]}");
+	ck_assert_str_eq(
+		strstr(fake.heard[0], "\r\n\r\n") + 4,
+		"{\"compare\":[{\"key\":\"YQ==\",\"result\":\"EQUAL\",\"target\":\"CREATE\","
+		"\"create_revision\":\"5\"}],"
+		"\"success\":[{\"request_put\":{\"key\":\"YQ==\",\"value\":\"MQ==\","
+		"\"lease\":\"9\"}},{\"request_delete_range\":{\"key\":\"Yg==\"}}],"
+		"\"failure\":[{\"request_range\":{\"key\":\"YQ==\"}}]}");
 	etcd_reply_free(reply);
 	etcd_close(etcd);
 	fake_end(&fake);

@@ -102,7 +102,7 @@ START_TEST(a_transaction_does_one_branch_or_the_other)
 	for (int i = 0; i < 2; i++) {
 		struct etcd_txn txn;
 		etcd_txn_begin(&txn);
-		etcd_txn_compare(&txn, ETCD_TEXT("leader"), ETCD_CREATE, 0);
+		etcd_txn_compare_created(&txn, ETCD_TEXT("leader"), 0);
 		etcd_txn_then(&txn);
 		etcd_txn_put(&txn, ETCD_TEXT("leader"), ETCD_TEXT("me"), 0);
 		etcd_txn_else(&txn);

@@ -90,7 +90,7 @@ static void leader_key_remove(void)
 	ck_assert_int_eq(etcd_open(&config, &etcd), MC_OK);
 	etcd_txn_begin(&txn);
 	etcd_txn_then(&txn);
-	etcd_txn_delete(&txn, ETCD_TEXT("/mooncake/default/leader"), (struct etcd_bytes){NULL, 0});
+	etcd_txn_delete(&txn, ETCD_TEXT("/mooncake/default/leader"));
 	etcd_waiter_init(&waiter);
 	etcd_txn_send(etcd, &txn, true, 0, etcd_waiter_done, &waiter);
 	struct etcd_reply *reply = etcd_waiter_wait(&waiter);
