@@ -26,44 +26,6 @@ struct fs_config {
 	uint32_t cache_ms; /* how long the kernel may trust names and attributes */
 };
 
-struct fs {
-	/* fixed after init */
-	struct fs_config config;
-	struct node *node;
-	struct fuse_session *session;
-	struct notifier *notifier;
-	/* fixed after INIT */
-	bool passthrough;	     /* on */
-	bool io_uring;		     /* on */
-	bool epoch;		     /* the kernel can forget all names at once */
-	const char *passthrough_why; /* "on", or why not */
-	const char *io_uring_why;
-	/* atomic */
-	_Atomic uint64_t requests[64]; /* by kind, enum fs_request */
-	_Atomic uint64_t errors[256];  /* replies by errno */
-};
-
-/* What the kernel knows of an object.  Under node_lock(). */
-struct inode {
-	struct object *object; /* counted */
-	uint64_t lookups;
-	struct handle *handles;
-	uint32_t passthrough_opens;
-	uint32_t cached_opens;
-	int backing_id;		  /* 0: none */
-	uint64_t backing_version; /* the object's version when it was made */
-	uint64_t cached_version;  /* what the kernel's page cache holds */
-};
-
-/* An open file. */
-struct handle {
-	struct handle *next; /* of the inode's; under node_lock() */
-	struct inode *inode;
-	bool write;
-	bool passthrough;
-	_Atomic int fd; /* -1 until it is needed */
-};
-
 enum fs_request {
 	FS_LOOKUP,
 	FS_FORGET,
@@ -95,6 +57,44 @@ enum fs_request {
 	FS_MKNOD,
 	FS_REFUSED,
 	FS_REQUEST_LIMIT
+};
+
+struct fs {
+	/* fixed after init */
+	struct fs_config config;
+	struct node *node;
+	struct fuse_session *session;
+	struct notifier *notifier;
+	/* fixed after INIT */
+	bool passthrough;	     /* on */
+	bool io_uring;		     /* on */
+	bool epoch;		     /* the kernel can forget all names at once */
+	const char *passthrough_why; /* "on", or why not */
+	const char *io_uring_why;
+	/* atomic */
+	_Atomic uint64_t requests[FS_REQUEST_LIMIT];
+	_Atomic uint64_t errors[256]; /* replies by errno */
+};
+
+/* What the kernel knows of an object.  Under node_lock(). */
+struct inode {
+	struct object *object; /* counted */
+	uint64_t lookups;
+	struct handle *handles;
+	uint32_t passthrough_opens;
+	uint32_t cached_opens;
+	int backing_id;		  /* 0: none */
+	uint64_t backing_version; /* the object's version when it was made */
+	uint64_t cached_version;  /* what the kernel's page cache holds */
+};
+
+/* An open file. */
+struct handle {
+	struct handle *next; /* of the inode's; under node_lock() */
+	struct inode *inode;
+	bool write;
+	bool passthrough;
+	_Atomic int fd; /* -1 until it is needed */
 };
 
 extern const struct fuse_lowlevel_ops fs_ops;

@@ -210,8 +210,8 @@ enum mc_status handle_open(struct fs *fs, fuse_req_t req, struct object *object,
 	node_lock(fs->node);
 	struct inode *inode = handle ? inode_get_locked(fs, object) : NULL;
 	if (inode) {
-		inode->lookups--; /* the open keeps it; the kernel's own lookups are counted apart
-				   */
+		/* The open keeps it; the kernel's own lookups are counted apart. */
+		inode->lookups--;
 		*handle = (struct handle){
 			.next = inode->handles, .inode = inode, .write = write, .fd = -1};
 		inode->handles = handle;

@@ -418,9 +418,8 @@ static int serve(struct daemon *d)
 static int run(struct daemon *d)
 {
 	struct fs *fs = &d->fs;
-	int result = 1;
-
 	pthread_t thread;
+	int result = 1;
 
 	pthread_sigmask(SIG_BLOCK, &d->signals, NULL);
 	pthread_mutex_init(&d->lock, NULL);

@@ -41,16 +41,16 @@ static const char *const request_names[FS_REQUEST_LIMIT] = {
 	[FS_REFUSED] = "refused",
 };
 
-/*
- * Every request passes here first.  libfuse ends its ring threads by
- * pthread_cancel(), which must not strike in the middle of a request, with a
- * lock held: those threads also have another way to be woken.
- */
 const char *request_name(enum fs_request request)
 {
 	return request_names[request];
 }
 
+/*
+ * Every request passes here first.  libfuse ends its ring threads by
+ * pthread_cancel(), which must not strike in the middle of a request, with a
+ * lock held: those threads also have another way to be woken.
+ */
 void count_request(struct fs *fs, enum fs_request request)
 {
 	int old;

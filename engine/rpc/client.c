@@ -107,6 +107,8 @@ static void send_locked(struct client *client, const uint8_t *data, size_t size)
 	if (size > 0) {
 		bool first = client->unsent.size == 0;
 		put_bytes(&client->unsent, data, size);
+		if (client->unsent.failed)
+			shutdown(client->fd, SHUT_RDWR); /* half a frame is worse than none */
 		if (first)
 			eventfd_write(client->wake, 1);
 	}
@@ -432,7 +434,6 @@ static void send_waiting(struct client *client)
 	struct call **waiting = calls_sorted(&client->calls);
 	uint64_t now_ns = clock_ns();
 
-	client->unsent.size = 0;
 	client->ready = true;
 	for (uint32_t i = 0; waiting && i < client->calls.count; i++) {
 		call_sending(waiting[i], now_ns);
@@ -523,7 +524,7 @@ static void disconnect(struct client *client)
 	int fd = client->fd;
 	client->ready = false;
 	client->fd = -1;
-	client->unsent.size = 0;
+	writer_reset(&client->unsent);
 	pthread_mutex_unlock(&client->lock);
 	if (fd >= 0)
 		close(fd);
