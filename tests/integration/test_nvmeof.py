@@ -86,3 +86,11 @@ def what_makes_no_sense_is_said_and_changes_nothing(cluster):
     store.run("show", "disk", url="P2PHANDSHAKE", code=USAGE)
     store.run("show", "disk", url="http://127.0.0.1:1/metadata", code=UNREACHABLE)
     assert store.show("disk") == before
+
+
+@on_cluster(variants="one")
+def a_master_whose_http_cannot_be_guessed_needs_a_store_to_be_named(cluster):
+    for master in "10.0.0.1:1,10.0.0.2:1", "etcd://10.0.0.1:2379", "unix:@mooncake-master-1":
+        done = cluster.cli(None, "nvmeof", "show", "a", "--master", master)
+        assert done.returncode == USAGE, done
+        assert b"give --metadata" in done.stderr, done

@@ -49,14 +49,16 @@ static bool find_url(struct cluster *cluster, char url[URL_SIZE])
 		return true;
 	}
 	const char *master = cluster_address(cluster);
-	const char *colon = master ? strrchr(master, ':') : NULL;
-	if (!colon) {
+	if (!master || strchr(master, ',') || strstr(master, "://") ||
+	    strncmp(master, "unix:", 5) == 0) {
 		complain("no metadata store is named: give --metadata, " URL_VARIABLE
-			 " or --master");
+			 " or --master HOST:PORT of one master");
 		return false;
 	}
-	(void)snprintf(url, URL_SIZE, "http://%.*s:%d/metadata", (int)(colon - master), master,
-		       HTTP_PORT);
+	const char *colon = strrchr(master, ':');
+	bool port = colon && !strchr(colon, ']');
+	(void)snprintf(url, URL_SIZE, "http://%.*s:%d/metadata",
+		       port ? (int)(colon - master) : (int)strlen(master), master, HTTP_PORT);
 	return true;
 }
 
