@@ -1,12 +1,12 @@
 /*
- * engine/etcd/base64.h -- bytes as the JSON gateway writes them
+ * engine/base/base64.h -- bytes as printable text
  *
  * The standard alphabet with padding (RFC 4648, section 4).
  *
  * Threads   Any thread.
  */
-#ifndef ENGINE_ETCD_BASE64_H
-#define ENGINE_ETCD_BASE64_H
+#ifndef ENGINE_BASE_BASE64_H
+#define ENGINE_BASE_BASE64_H
 
 #include "engine/base/buffer.h"
 

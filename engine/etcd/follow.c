@@ -5,7 +5,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
-#include "engine/etcd/base64.h"
+#include "engine/base/base64.h"
 #include "engine/etcd/internal.h"
 #include "engine/etcd/reply.h"
 

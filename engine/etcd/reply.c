@@ -6,7 +6,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
-#include "engine/etcd/base64.h"
+#include "engine/base/base64.h"
 
 struct box {
 	struct etcd_reply public;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/base/log.h"
-#include "engine/etcd/base64.h"
+#include "engine/base/base64.h"
 
 void etcd_json_text(struct writer *w, const char *text)
 {

@@ -24,8 +24,7 @@ void complain(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	/* Names of keys and files are a part of it: one line, and nothing for the terminal to obey.
-	 */
+	/* Names of keys are a part of it: one line, and nothing for the terminal to obey. */
 	CLEANUP_FREE char *line = format_name(text, strlen(text));
 	if (kept) {
 		snprintf(kept, kept_size, "%s", line);

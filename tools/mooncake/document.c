@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/base/base64.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/base/utf8.h"
@@ -80,26 +81,6 @@ static bool make_valid(const char *name, size_t size, char *valid)
 	return whole;
 }
 
-static void encode_base64(const unsigned char *bytes, size_t size, char *text)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-	for (size_t i = 0; i < size; i += 3) {
-		size_t left = size - i;
-		uint32_t three = (uint32_t)bytes[i] << 16;
-		if (left > 1)
-			three |= (uint32_t)bytes[i + 1] << 8;
-		if (left > 2)
-			three |= bytes[i + 2];
-		*text++ = digits[three >> 18];
-		*text++ = digits[three >> 12 & 63];
-		*text++ = left > 1 ? digits[three >> 6 & 63] : '=';
-		*text++ = left > 2 ? digits[three & 63] : '=';
-	}
-	*text = '\0';
-}
-
 void document_add_name(cJSON *object, const char *field, const char *name, size_t size)
 {
 	CLEANUP_FREE char *valid = malloc(size * 3 + 1);
@@ -109,12 +90,15 @@ void document_add_name(cJSON *object, const char *field, const char *name, size_
 	document_add(object, field, cJSON_CreateString(valid));
 	if (whole)
 		return;
-	CLEANUP_FREE char *encoded = malloc((size + 2) / 3 * 4 + 1);
 	char beside[64];
-	MUST(encoded != NULL);
-	encode_base64((const unsigned char *)name, size, encoded);
+	struct writer encoded;
+	writer_init(&encoded);
+	base64_put(&encoded, name, size);
+	put_u8(&encoded, '\0');
+	MUST(!encoded.failed);
 	snprintf(beside, sizeof(beside), "%s_base64", field);
-	document_add(object, beside, cJSON_CreateString(encoded));
+	document_add(object, beside, cJSON_CreateString((const char *)encoded.data));
+	writer_fini(&encoded);
 }
 
 static void add_time(cJSON *object, const char *field, struct mc_time time)

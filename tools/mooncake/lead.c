@@ -9,19 +9,6 @@
 #include "tools/mooncake/document.h"
 #include "tools/mooncake/table.h"
 
-/* The counter of a name among lines "name value"; 0 where there is none. */
-static uint64_t counter_of(const char *text, const char *name)
-{
-	size_t size = strlen(name);
-
-	for (const char *line = text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, name, size) == 0 && line[size] == ' ')
-			return strtoull(line + size + 1, NULL, 10);
-	}
-	return 0;
-}
-
 /* What of the counters says how the lead goes. */
 static const struct {
 	const char *counter;
@@ -45,7 +32,7 @@ static void print_json(const struct master_facts *facts, const char *counters)
 	document_add_text(document, "version", facts->version);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		document_add_number(document, rows[i].counter,
-				    counter_of(counters, rows[i].counter));
+				    master_stat(counters, rows[i].counter));
 	document_print(document);
 }
 
@@ -61,7 +48,7 @@ static void print_table(const struct master_facts *facts, const char *counters)
 	table_add(table, "%s", facts->version);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		table_add(table, "%s", rows[i].shown);
-		table_add(table, "%" PRIu64, counter_of(counters, rows[i].counter));
+		table_add(table, "%" PRIu64, master_stat(counters, rows[i].counter));
 	}
 	table_print(table, stdout);
 	table_free(table);

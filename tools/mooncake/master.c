@@ -423,6 +423,19 @@ enum mc_status master_stats(struct master *master, char **text)
 	return status ? status : take_string(&r, text);
 }
 
+uint64_t master_stat(const char *text, const char *name)
+{
+	size_t size = strlen(name);
+
+	while (text && *text) {
+		if (strncmp(text, name, size) == 0 && text[size] == ' ')
+			return strtoull(text + size, NULL, 10);
+		text = strchr(text, '\n');
+		text += text ? 1 : 0;
+	}
+	return 0;
+}
+
 enum mc_status master_path(struct master *master, uint64_t id, char **key)
 {
 	struct reader r;

@@ -99,6 +99,9 @@ MC_MUST_CHECK enum mc_status master_space(struct master *master, struct master_s
 /* The master's counters, lines "name value". */
 MC_MUST_CHECK enum mc_status master_stats(struct master *master, char **text);
 
+/* One of them; 0: there is none of that name. */
+uint64_t master_stat(const char *text, const char *name);
+
 /* Have the leader of several masters give its lead up.  MC_NOT_SUPPORTED: it is alone. */
 MC_MUST_CHECK enum mc_status master_step_down(struct master *master);
 

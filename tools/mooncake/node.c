@@ -1,4 +1,6 @@
 /* mooncake node and drain */
+#include "tools/mooncake/node.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +11,6 @@
 #include "engine/base/clock.h"
 #include "tools/mooncake/cluster.h"
 #include "tools/mooncake/complaint.h"
-#include "tools/mooncake/document.h"
 #include "tools/mooncake/format.h"
 #include "tools/mooncake/policy.h"
 #include "tools/mooncake/progress.h"
@@ -18,13 +19,45 @@
 #define DRAIN_LOOK_MS  200u
 #define DRAIN_STUCK_NS 5000000000ull /* without a step, and no copy under way */
 
-static const char *state_of(const struct mc_node *node)
+const char *node_state(const struct mc_node *node)
 {
 	if (node->guest)
 		return node->alive ? "guest" : "lost";
 	if (node->draining)
 		return node->alive ? "draining" : "drained, lost";
 	return node->alive ? "alive" : "lost";
+}
+
+char *node_endpoints(const struct mc_node *node)
+{
+	const char *endpoints[MC_ENDPOINT_MAX];
+	size_t count = node ? node->endpoint_count : 0;
+
+	for (size_t i = 0; i < count; i++)
+		endpoints[i] = node->endpoints[i];
+	return format_endpoints(endpoints, count, " ");
+}
+
+cJSON *node_document(const struct mc_node *node)
+{
+	cJSON *object = document_object();
+	cJSON *endpoints = document_list();
+
+	document_add_number(object, "id", node->id);
+	document_add_text(object, "name", node->name);
+	document_add_text(object, "host", node->host);
+	document_add_bool(object, "alive", node->alive);
+	document_add_bool(object, "draining", node->draining);
+	document_add_bool(object, "guest", node->guest);
+	document_add_number(object, "objects", node->objects);
+	document_add_number(object, "used", node->used);
+	document_add_number(object, "capacity", node->capacity);
+	if (node->silent_ms != UINT32_MAX)
+		document_add_number(object, "silent_ms", node->silent_ms);
+	for (uint32_t i = 0; i < node->endpoint_count; i++)
+		document_append(endpoints, cJSON_CreateString(node->endpoints[i]));
+	document_add(object, "endpoints", endpoints);
+	return object;
 }
 
 /* By id, or by name where only one node has it.  Complains. */
@@ -77,29 +110,13 @@ static void print_nodes(const struct mc_node *nodes, size_t count)
 		table_add(table, "%" PRIu32, node->id);
 		table_add(table, "%s", name);
 		table_add(table, "%.16s", host);
-		table_add(table, "%s", state_of(node));
+		table_add(table, "%s", node_state(node));
 		table_add(table, "%" PRIu64, node->objects);
 		table_add(table, "%s", format_size(node->used, used));
 		table_add(table, "%s", format_size(node->capacity, capacity));
 	}
 	table_print(table, stdout);
 	table_free(table);
-}
-
-static cJSON *node_document(const struct mc_node *node)
-{
-	cJSON *object = document_object();
-
-	document_add_number(object, "id", node->id);
-	document_add_text(object, "name", node->name);
-	document_add_text(object, "host", node->host);
-	document_add_bool(object, "alive", node->alive);
-	document_add_bool(object, "draining", node->draining);
-	document_add_bool(object, "guest", node->guest);
-	document_add_number(object, "objects", node->objects);
-	document_add_number(object, "used", node->used);
-	document_add_number(object, "capacity", node->capacity);
-	return object;
 }
 
 static enum exit_code list(struct cluster *cluster, struct master *master)

@@ -11,6 +11,7 @@
 #include "tools/mooncake/complaint.h"
 #include "tools/mooncake/document.h"
 #include "tools/mooncake/format.h"
+#include "tools/mooncake/node.h"
 #include "tools/mooncake/policy.h"
 #include "tools/mooncake/table.h"
 
@@ -150,16 +151,6 @@ static void stat_add(cJSON *object, const struct master_found *found, const stru
 
 /* -- locate -- */
 
-static char *endpoints_of(const struct mc_node *node)
-{
-	const char *endpoints[MC_ENDPOINT_MAX];
-	size_t count = node ? node->endpoint_count : 0;
-
-	for (size_t i = 0; i < count; i++)
-		endpoints[i] = node->endpoints[i];
-	return format_endpoints(endpoints, count, " ");
-}
-
 static void locate_print(const char *shown, const struct master_found *found,
 			 const struct names *names, const struct master_policy *policy)
 {
@@ -173,7 +164,7 @@ static void locate_print(const char *shown, const struct master_found *found,
 		table_add(table, "%s", node ? node->name : "?");
 		table_add(table, "%s", kind_of(replica));
 		table_add(table, "%s", node && node->alive ? "alive" : "lost");
-		CLEANUP_FREE char *reached = endpoints_of(node);
+		CLEANUP_FREE char *reached = node_endpoints(node);
 		table_add(table, "%s", reached);
 	}
 	table_print(table, stdout);

@@ -6,8 +6,8 @@
 #include "engine/base/cleanup.h"
 #include "tools/mooncake/cluster.h"
 #include "tools/mooncake/complaint.h"
-#include "tools/mooncake/document.h"
 #include "tools/mooncake/format.h"
+#include "tools/mooncake/node.h"
 #include "tools/mooncake/table.h"
 
 /* What the master told; state says whether it did. */
@@ -38,18 +38,6 @@ static void look(struct cluster *cluster, struct view *view)
 		cluster_complain(cluster, view->state);
 }
 
-/* A counter of the master. */
-static uint64_t stat_of(const struct view *view, const char *name)
-{
-	size_t size = strlen(name);
-
-	for (const char *at = view->stats; at && *at; at = strchr(at, '\n'), at += at ? 1 : 0) {
-		if (strncmp(at, name, size) == 0 && at[size] == ' ')
-			return strtoull(at + size, NULL, 10);
-	}
-	return 0;
-}
-
 /* The first value of a fact; NULL: there is none. */
 static char *fact(const struct mount *mount, const char *name)
 {
@@ -67,10 +55,12 @@ static const char *silence(const struct mc_node *node, char text[FORMAT_SIZE])
 {
 	if (node->silent_ms == UINT32_MAX)
 		return "never";
-	if (node->silent_ms < 60000)
+	if (node->silent_ms < 60000) {
 		snprintf(text, FORMAT_SIZE, "%.1f s ago", node->silent_ms / 1000.0);
-	else
-		return strcat((char *)format_duration(node->silent_ms / 1000, text), " ago");
+		return text;
+	}
+	size_t size = strlen(format_duration(node->silent_ms / 1000, text));
+	snprintf(text + size, FORMAT_SIZE - size, " ago");
 	return text;
 }
 
@@ -86,17 +76,10 @@ static void print_nodes(const struct view *view)
 	for (size_t i = 0; i < view->node_count; i++) {
 		const struct mc_node *node = &view->nodes[i];
 		CLEANUP_FREE char *name = format_name(node->name, strlen(node->name));
-		const char *endpoints[MC_ENDPOINT_MAX];
-		for (uint32_t e = 0; e < node->endpoint_count; e++)
-			endpoints[e] = node->endpoints[e];
-		CLEANUP_FREE char *reached = format_endpoints(endpoints, node->endpoint_count, " ");
+		CLEANUP_FREE char *reached = node_endpoints(node);
 		table_add(table, "%s", name);
 		table_add(table, "%" PRIu32, node->id);
-		table_add(table, "%s",
-			  !node->alive	   ? "lost"
-			  : node->guest	   ? "guest"
-			  : node->draining ? "draining"
-					   : "alive");
+		table_add(table, "%s", node_state(node));
 		table_add(table, "%" PRIu64, node->objects);
 		table_add(table, "%s", format_size(node->used, used));
 		table_add(table, "%s", format_size(node->capacity, capacity));
@@ -131,8 +114,9 @@ static void print_master(struct cluster *cluster, const struct view *view)
 		       (view->node_count < space->nodes ? view->node_count : space->nodes));
 	printf("replicas     %" PRIu64 " objects lack copies, %" PRIu64
 	       " copies under way, %" PRIu64 " polic%s\n",
-	       stat_of(view, "replicas_lacking"), stat_of(view, "replicas_coming"),
-	       stat_of(view, "policies"), stat_of(view, "policies") == 1 ? "y" : "ies");
+	       master_stat(view->stats, "replicas_lacking"),
+	       master_stat(view->stats, "replicas_coming"), master_stat(view->stats, "policies"),
+	       master_stat(view->stats, "policies") == 1 ? "y" : "ies");
 	if (view->node_count > 0) {
 		printf("\n");
 		print_nodes(view);
@@ -202,27 +186,6 @@ static void print_mount(const struct mount *mount)
 	       fact_number(mount, "pool_objects"));
 }
 
-static cJSON *node_document(const struct mc_node *node)
-{
-	cJSON *object = document_object();
-	cJSON *endpoints = document_list();
-
-	document_add_text(object, "name", node->name);
-	document_add_number(object, "id", node->id);
-	document_add_bool(object, "alive", node->alive);
-	document_add_bool(object, "draining", node->draining);
-	document_add_number(object, "capacity", node->capacity);
-	document_add_number(object, "used", node->used);
-	document_add_number(object, "objects", node->objects);
-	if (node->silent_ms != UINT32_MAX)
-		document_add_number(object, "silent_ms", node->silent_ms);
-	document_add_text(object, "host", node->host);
-	for (uint32_t i = 0; i < node->endpoint_count; i++)
-		document_append(endpoints, cJSON_CreateString(node->endpoints[i]));
-	document_add(object, "endpoints", endpoints);
-	return object;
-}
-
 static void add_master(cJSON *document, struct cluster *cluster, const struct view *view)
 {
 	cJSON *master = document_object();
@@ -250,9 +213,11 @@ static void add_master(cJSON *document, struct cluster *cluster, const struct vi
 	document_add_number(document, "directories", view->space.directories);
 	document_add_number(document, "capacity", view->space.capacity);
 	document_add_number(document, "used", view->space.used);
-	document_add_number(document, "replicas_lacking", stat_of(view, "replicas_lacking"));
-	document_add_number(document, "replicas_coming", stat_of(view, "replicas_coming"));
-	document_add_number(document, "policies", stat_of(view, "policies"));
+	document_add_number(document, "replicas_lacking",
+			    master_stat(view->stats, "replicas_lacking"));
+	document_add_number(document, "replicas_coming",
+			    master_stat(view->stats, "replicas_coming"));
+	document_add_number(document, "policies", master_stat(view->stats, "policies"));
 	for (size_t i = 0; i < view->node_count; i++)
 		document_append(nodes, node_document(&view->nodes[i]));
 	document_add(document, "nodes", nodes);

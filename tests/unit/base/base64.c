@@ -1,4 +1,4 @@
-#include "engine/etcd/base64.h"
+#include "engine/base/base64.h"
 
 #include <check.h>
 #include <stdlib.h>
