@@ -20,6 +20,7 @@
 #include "engine/fabric/fabric.h"
 #include "engine/metadata/segment_desc.h"
 #include "tests/support/fabric_world.h"
+#include "tests/support/suite.h"
 
 /* --- right ------------------------------------------------------------------------- */
 
@@ -591,11 +592,6 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-
 	log_set_level("error");
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite());
 }

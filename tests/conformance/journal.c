@@ -13,6 +13,7 @@
 #include "engine/base/buffer.h"
 #include "engine/base/log.h"
 #include "tests/support/etcd.h"
+#include "tests/support/suite.h"
 
 #define OBJECT_MAX 16
 
@@ -275,9 +276,5 @@ int main(void)
 	tcase_add_loop_test(tc, groups_go_on_while_a_snapshot_is_made, 0, rows);
 	tcase_add_loop_test(tc, a_snapshot_given_up_changes_nothing, 0, rows);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

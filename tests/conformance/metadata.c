@@ -12,6 +12,7 @@
 #include "engine/base/log.h"
 #include "engine/metadata/segment_desc.h"
 #include "tests/support/etcd.h"
+#include "tests/support/suite.h"
 
 #define THREAD_COUNT 8
 #define ROUND_COUNT  50
@@ -297,7 +298,6 @@ int main(void)
 {
 	Suite *suite = suite_create("metadata");
 	TCase *tcase = tcase_create("every store");
-	SRunner *runner = srunner_create(suite);
 	int count = (int)ARRAY_SIZE(rows);
 
 	tcase_set_timeout(tcase, 60);
@@ -311,8 +311,5 @@ int main(void)
 	tcase_add_loop_test(tcase, an_empty_key_is_none, 0, count);
 	tcase_add_loop_test(tcase, many_threads_use_one_store, 0, count);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -2,11 +2,11 @@
 
 #include <check.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "tests/support/suite.h"
 
 /* A connection that answers after so many looks. */
 struct line {
@@ -168,9 +168,5 @@ int main(void)
 	tcase_add_test(tc, an_answer_may_ask_once_more);
 	tcase_add_test(tc, no_more_than_two_are_taken_over);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

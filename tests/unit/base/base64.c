@@ -1,8 +1,9 @@
 #include "engine/base/base64.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "tests/support/suite.h"
 
 static const struct {
 	const char *bytes;
@@ -73,9 +74,5 @@ int main(void)
 	tcase_add_loop_test(tc, what_is_not_base64_is_refused, 0,
 			    (int)(sizeof(bad) / sizeof(*bad)));
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

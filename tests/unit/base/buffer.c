@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/base/buffer.h"
+#include "tests/support/suite.h"
 
 START_TEST(integers_are_little_endian)
 {
@@ -262,7 +263,6 @@ int main(void)
 	Suite *suite = suite_create("base/buffer");
 	TCase *writer = tcase_create("writer");
 	TCase *reader = tcase_create("reader");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_test(writer, integers_are_little_endian);
 	tcase_add_test(writer, what_was_written_is_read_back);
@@ -281,8 +281,5 @@ int main(void)
 	tcase_add_test(reader, fixed_places_need_no_alignment);
 	suite_add_tcase(suite, writer);
 	suite_add_tcase(suite, reader);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "engine/base/cleanup.h"
+#include "tests/support/suite.h"
 
 static bool is_open(int fd)
 {
@@ -122,7 +123,6 @@ int main(void)
 {
 	Suite *suite = suite_create("base/cleanup");
 	TCase *tcase = tcase_create("cleanup");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_test(tcase, a_descriptor_closes_with_its_scope);
 	tcase_add_test(tcase, a_descriptor_that_was_never_open_is_left_alone);
@@ -132,8 +132,5 @@ int main(void)
 	tcase_add_test(tcase, a_lock_is_let_go_by_return);
 	tcase_add_test(tcase, a_container_is_found_by_its_member);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -2,10 +2,10 @@
  * The two clocks: one never runs back, the other is the machine's.
  */
 #include <check.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "engine/base/clock.h"
+#include "tests/support/suite.h"
 
 START_TEST(the_monotonic_clock_never_runs_back)
 {
@@ -50,14 +50,10 @@ int main(void)
 {
 	Suite *suite = suite_create("base/clock");
 	TCase *tcase = tcase_create("clock");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_test(tcase, the_monotonic_clock_never_runs_back);
 	tcase_add_test(tcase, the_monotonic_clock_counts_nanoseconds);
 	tcase_add_test(tcase, the_real_clock_is_the_machines);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/support/suite.h"
+
 /* RFC 3720, B.4, and the usual check value. */
 START_TEST(known_vectors_match)
 {
@@ -67,9 +69,5 @@ int main(void)
 	tcase_add_test(tc, known_vectors_match);
 	tcase_add_test(tc, all_ways_agree_at_any_size_and_alignment);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

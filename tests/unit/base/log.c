@@ -13,6 +13,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
+#include "tests/support/suite.h"
 
 static char path[64];
 static char content[1 << 20];
@@ -159,7 +160,6 @@ int main(void)
 {
 	Suite *suite = suite_create("base/log");
 	TCase *tcase = tcase_create("log");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_checked_fixture(tcase, open_log, remove_log);
 	tcase_add_test(tcase, a_line_has_time_level_thread_and_text);
@@ -176,8 +176,5 @@ int main(void)
 	tcase_add_test_raise_signal(abort_case, a_broken_promise_aborts, SIGABRT);
 	suite_add_tcase(suite, abort_case);
 
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/net.h"
+#include "tests/support/suite.h"
 
 START_TEST(an_address_is_written_as_it_was_read)
 {
@@ -179,9 +180,5 @@ int main(void)
 	tcase_add_test(tc, a_port_is_drawn_from_the_range_until_none_is_free);
 	tcase_add_test(tc, a_host_has_an_id_and_an_address_to_announce);
 	suite_add_tcase(s, tc);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(s);
 }

@@ -11,6 +11,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/net.h"
+#include "tests/support/suite.h"
 
 /* An abstract name that no other test has. */
 static void unique_address(struct net_address *address)
@@ -293,7 +294,6 @@ int main(void)
 	Suite *suite = suite_create("base/net_contract");
 	TCase *address = tcase_create("address");
 	TCase *socket_case = tcase_create("socket");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_loop_test(address, an_address_is_written_as_it_is_read, 0, ARRAY_SIZE(good));
 	tcase_add_loop_test(address, what_is_no_address_is_invalid, 0, ARRAY_SIZE(bad));
@@ -312,8 +312,5 @@ int main(void)
 	tcase_add_test(socket_case, a_range_that_runs_backwards_is_invalid);
 	suite_add_tcase(suite, address);
 	suite_add_tcase(suite, socket_case);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/suite.h"
+
 struct settings {
 	char *listen;
 	char *sync;
@@ -166,9 +168,5 @@ int main(void)
 	tcase_add_test(tc, a_last_option_without_its_value_is_refused);
 	tcase_add_test(tc, the_help_says_default_and_range);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

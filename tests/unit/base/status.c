@@ -3,12 +3,12 @@
  * of its errno; every errno becomes a member.
  */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <mooncake/status.h>
 
 #include "engine/base/cleanup.h"
+#include "tests/support/suite.h"
 
 static const enum mc_status statuses[] = {
 	MC_OK,
@@ -86,7 +86,6 @@ int main(void)
 {
 	Suite *suite = suite_create("base/status");
 	TCase *tcase = tcase_create("status");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_loop_test(tcase, a_status_survives_the_way_through_errno, 0, STATUS_COUNT);
 	tcase_add_loop_test(tcase, each_status_has_a_text_of_its_own, 0, STATUS_COUNT);
@@ -94,8 +93,5 @@ int main(void)
 	tcase_add_test(tcase, an_errno_without_a_member_is_an_io_error);
 	tcase_add_test(tcase, a_lost_connection_is_unreachable);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -16,6 +16,7 @@
 #include "engine/fabric/fabric.h"
 #include "engine/metadata/metadata.h"
 #include "engine/metadata/segment_desc.h"
+#include "tests/support/suite.h"
 
 #define STORE  "memory://files"
 #define GIVEN  "MOONCAKE_NVMEOF_METADATA"
@@ -156,9 +157,5 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, a_segment_of_files_is_read_and_written);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/engine.h"
+#include "tests/support/suite.h"
 
 #define SIZE (1u << 20)
 
@@ -125,10 +126,6 @@ int main(void)
 	tcase_add_loop_test(tcase, the_nearest_fabric_that_both_have_carries, 0, ARRAY_SIZE(rows));
 	tcase_add_test(tcase, a_neighbour_that_restarted_is_found_again);
 	suite_add_tcase(s, tcase);
-	SRunner *runner = srunner_create(s);
 	log_set_level("error");
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(s);
 }

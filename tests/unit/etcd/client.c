@@ -12,6 +12,7 @@
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 #include "engine/etcd/follow.h"
+#include "tests/support/suite.h"
 
 #define REQUEST_MAX 32
 #define ROWS(a)	    ((int)(sizeof(a) / sizeof((a)[0])))
@@ -437,9 +438,5 @@ int main(void)
 	tcase_add_test(tc, close_cancels_what_waits);
 	tcase_add_test(tc, a_follower_lives_through_garbage);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/etcd/follow.h"
+#include "tests/support/suite.h"
 
 static struct etcd_server server;
 static struct etcd *etcd;
@@ -529,9 +530,5 @@ int main(void)
 	tcase_add_test(tc, a_full_store_is_no_space_until_there_is_room);
 	tcase_add_test(tc, a_client_with_a_certificate_gets_in);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

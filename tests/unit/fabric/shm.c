@@ -25,6 +25,7 @@
 #include "engine/fabric/shm/shm.h"
 #include "engine/fabric/shm/socket.h"
 #include "engine/metadata/segment_desc.h"
+#include "tests/support/suite.h"
 
 #define SIZE (1u << 20)
 #define BOTH (FABRIC_REMOTE_READ | FABRIC_REMOTE_WRITE)
@@ -611,11 +612,6 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-
 	log_set_level("error");
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite());
 }

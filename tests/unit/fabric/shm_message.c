@@ -12,6 +12,7 @@
 #include "engine/fabric/shm/ledger.h"
 #include "engine/fabric/shm/memory.h"
 #include "engine/fabric/shm/message.h"
+#include "tests/support/suite.h"
 
 static const struct shm_message lend = {
 	.kind = SHM_LEND,
@@ -211,9 +212,5 @@ int main(void)
 	tcase_add_test(tcase, what_is_lent_for_reading_cannot_be_written);
 	tcase_add_test(tcase, who_entered_is_seen_and_what_was_withdrawn_is_not_entered);
 	suite_add_tcase(s, tcase);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(s);
 }

@@ -10,6 +10,7 @@
 #include "engine/base/crc32c.h"
 #include "engine/fabric/fabric.h"
 #include "engine/fabric/tcp/frame.h"
+#include "tests/support/suite.h"
 
 static const struct tcp_request request = {
 	.opcode = FABRIC_WRITE,
@@ -195,10 +196,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite());
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "tests/support/suite.h"
 
 static const char *const names[] = {"mlx5_0", "mlx5_1", "mlx5_2", "rxe0"};
 static char top[64];
@@ -200,9 +201,5 @@ int main(void)
 	tcase_add_loop_test(tcase, what_is_no_matrix_is_refused, 0,
 			    sizeof(bad_matrices) / sizeof(bad_matrices[0]));
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

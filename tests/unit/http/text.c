@@ -1,10 +1,10 @@
 /* JSON and metrics, byte for byte. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/http/json.h"
 #include "engine/http/metrics.h"
+#include "tests/support/suite.h"
 
 static struct writer w;
 
@@ -104,7 +104,6 @@ int main(void)
 {
 	Suite *suite = suite_create("http/text");
 	TCase *tcase = tcase_create("text");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, a_document_has_its_commas_and_brackets);
@@ -113,8 +112,5 @@ int main(void)
 	tcase_add_test(tcase, labels_are_escaped_and_joined);
 	tcase_add_test(tcase, labels_that_do_not_fit_are_cut_whole);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

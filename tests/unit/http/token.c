@@ -10,6 +10,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
+#include "tests/support/suite.h"
 
 #define WORD "0123456789abcdef"
 
@@ -136,7 +137,6 @@ int main(void)
 {
 	Suite *suite = suite_create("http/token");
 	TCase *tcase = tcase_create("token");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, the_first_line_is_the_token);
@@ -144,8 +144,5 @@ int main(void)
 	tcase_add_test(tcase, a_file_that_others_may_touch_is_refused);
 	tcase_add_test(tcase, only_the_whole_token_fits);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -13,6 +13,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/net.h"
+#include "tests/support/suite.h"
 #include "tests/unit/master/raw.h"
 
 #define THREAD_COUNT 6
@@ -181,7 +182,6 @@ int main(void)
 {
 	Suite *suite = suite_create("master/admin");
 	TCase *tcase = tcase_create("admin");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -191,8 +191,5 @@ int main(void)
 	tcase_add_test(tcase, without_http_there_is_none);
 	tcase_add_test(tcase, an_address_that_is_taken_is_said_to_be_so);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

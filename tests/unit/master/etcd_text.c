@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "engine/rpc/wire.h"
+#include "tests/support/suite.h"
 
 static struct writer value;
 static struct writer key_text;
@@ -333,9 +334,5 @@ int main(void)
 			    (int)(sizeof(bad) / sizeof(bad[0])));
 	tcase_add_test(tc, damaged_text_does_no_harm);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

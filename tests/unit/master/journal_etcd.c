@@ -8,6 +8,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "master/journal.h"
+#include "tests/support/suite.h"
 
 #define WAIT_MS	 20000
 #define NAME_MAX 64
@@ -405,9 +406,5 @@ int main(void)
 	tcase_add_test(tc, objects_can_be_left_out);
 	if (installed)
 		suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

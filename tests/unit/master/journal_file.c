@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "tests/support/suite.h"
 
 static char directory[64];
 static char path[96];
@@ -296,9 +297,5 @@ int main(void)
 	tcase_add_test(tc, what_is_no_journal_is_refused);
 	tcase_add_test(tc, a_machine_that_lost_unsynced_writes_is_told_from_damage);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 
 #include "engine/base/log.h"
 #include "master/xattrs.h"
+#include "tests/support/suite.h"
 
 static struct mc_master *master;
 static uint8_t value[4096];
@@ -305,9 +306,5 @@ int main(void)
 	tcase_add_test(tc, a_node_that_was_forgotten_and_came_back_has_one_place);
 	tcase_add_test(tc, broken_values_are_refused_and_harm_nothing);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

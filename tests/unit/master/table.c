@@ -8,6 +8,7 @@
 
 #include "engine/base/clock.h"
 #include "master/grace.h"
+#include "tests/support/suite.h"
 
 #define READER_COUNT 2
 #define STAY_COUNT   5
@@ -124,9 +125,5 @@ int main(void)
 	tcase_add_test(tc, what_is_there_all_along_is_found);
 	tcase_add_test(tc, what_a_reader_may_hold_is_not_freed);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

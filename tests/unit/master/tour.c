@@ -10,6 +10,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "master/catalog.h"
+#include "tests/support/suite.h"
 
 #define NAME_MAX_COUNT 2000
 
@@ -242,7 +243,6 @@ int main(void)
 {
 	Suite *suite = suite_create("master/tour");
 	TCase *tcase = tcase_create("tour");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, every_page_size_and_every_bound_gives_the_same_list);
@@ -250,8 +250,5 @@ int main(void)
 	tcase_add_test(tcase, what_makes_no_sense_is_refused);
 	tcase_add_test(tcase, the_deepest_keys_are_met);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

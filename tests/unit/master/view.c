@@ -18,6 +18,7 @@
 #include "engine/base/log.h"
 #include "engine/rpc/wire.h"
 #include "master/xattrs.h"
+#include "tests/support/suite.h"
 
 #define READER_COUNT 2
 #define CHURN_COUNT  20000
@@ -559,9 +560,5 @@ int main(void)
 	tcase_add_test(tc, what_the_journal_does_not_have_is_left_to_the_writer);
 	tcase_add_test(tc, a_reader_passes_few_names_that_are_not_shown);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

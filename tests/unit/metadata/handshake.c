@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 #include "engine/metadata/handshake.h"
+#include "tests/support/suite.h"
 
 static struct handshake *handshake;
 static char asked[64];
@@ -191,7 +192,6 @@ int main(void)
 {
 	Suite *suite = suite_create("metadata/handshake");
 	TCase *tcase = tcase_create("handshake");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, a_question_is_answered_byte_for_byte);
@@ -202,8 +202,5 @@ int main(void)
 	tcase_add_test(tcase, those_who_say_nothing_keep_nobody_waiting);
 	tcase_add_test(tcase, random_bytes_are_survived);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

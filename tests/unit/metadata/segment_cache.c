@@ -12,6 +12,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/metadata/store.h"
+#include "tests/support/suite.h"
 
 /* A store that counts, and answers as it is told. */
 struct counting {
@@ -324,7 +325,6 @@ int main(void)
 {
 	Suite *suite = suite_create("metadata/segment_cache");
 	TCase *tcase = tcase_create("cache");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -340,8 +340,5 @@ int main(void)
 	tcase_add_test(tcase, of_many_who_want_a_name_one_fetches);
 	tcase_add_test(tcase, threads_do_all_of_it_at_once);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/metadata/metadata.h"
+#include "tests/support/suite.h"
 
 #define GID_A "fe:80:00:00:00:00:00:00:02:42:ac:ff:fe:11:00:02"
 #define GID_B "00:00:00:00:00:00:00:00:00:00:ff:ff:0a:00:00:01"
@@ -318,7 +319,6 @@ int main(void)
 {
 	Suite *suite = suite_create("metadata/segment_desc");
 	TCase *tcase = tcase_create("descriptors");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, what_mooncake_wrote_comes_out_as_it_went_in, 0,
@@ -336,8 +336,5 @@ int main(void)
 	tcase_add_loop_test(tcase, changed_samples_never_break_the_reader, 0,
 			    (int)ARRAY_SIZE(samples));
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 #include "engine/metadata/metadata.h"
+#include "tests/support/suite.h"
 
 static int listener = -1;
 static uint16_t port;
@@ -199,7 +200,6 @@ int main(void)
 {
 	Suite *suite = suite_create("metadata/trouble");
 	TCase *tcase = tcase_create("trouble");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_checked_fixture(tcase, listen_somewhere, close_listener);
 	tcase_add_loop_test(tcase, every_answer_of_a_server_has_its_status, 0,
@@ -210,8 +210,5 @@ int main(void)
 	tcase_add_loop_test(tcase, a_url_of_no_store_is_refused, 0, 6);
 	tcase_add_test(tcase, the_address_of_a_peer_is_its_name);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/suite.h"
 #include "tests/unit/node/seed.h"
 
 #define SESSION 3u
@@ -236,9 +237,5 @@ int main(void)
 	tcase_add_test(tc, the_same_name_again_takes_no_memory);
 	tcase_add_test(tc, random_bytes_are_read_within_their_bounds);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/suite.h"
 #include "tests/unit/node/seed.h"
 
 static struct object_table table;
@@ -471,9 +472,5 @@ int main(void)
 			    sizeof(names) / sizeof(names[0]));
 	tcase_add_test(tc, random_operations_agree_with_a_reference);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

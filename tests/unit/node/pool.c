@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "tests/support/suite.h"
 #include "tests/unit/node/place.h"
 
 #define SIZE (64ull << 20)
@@ -745,9 +746,5 @@ int main(void)
 	tcase_add_test(tc, a_full_directory_has_nothing_free);
 	tcase_add_test(tc, a_size_is_cut_to_whole_pages);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tests/support/suite.h"
 #include "tests/unit/node/seed.h"
 
 static const struct mc_attr attr = {
@@ -733,9 +734,5 @@ int main(void)
 	tcase_add_test(tc, limits_are_allowed);
 	tcase_add_test(tc, every_verb_has_one_name);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

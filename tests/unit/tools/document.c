@@ -4,6 +4,7 @@
 
 /* The program is no library: its files are a part of this test. */
 /* NOLINTBEGIN(bugprone-suspicious-include) */
+#include "tests/support/suite.h"
 #include "tools/mooncake/document.c"
 #include "tools/mooncake/format.c"
 /* NOLINTEND(bugprone-suspicious-include) */
@@ -75,15 +76,11 @@ int main(void)
 {
 	Suite *suite = suite_create("tools/document");
 	TCase *tcase = tcase_create("document");
-	SRunner *runner = srunner_create(suite);
 
 	suite_add_tcase(suite, tcase);
 	tcase_add_loop_test(tcase, a_name_is_utf8_and_stands_in_base64_where_it_is_not, 0,
 			    sizeof(names) / sizeof(names[0]));
 	tcase_add_test(tcase, a_number_is_exact_to_64_bits);
 	tcase_add_test(tcase, an_entry_tells_its_kind_times_and_copies);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

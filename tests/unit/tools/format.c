@@ -4,6 +4,7 @@
 
 /* The program is no library: its file is a part of this test. */
 /* NOLINTBEGIN(bugprone-suspicious-include) */
+#include "tests/support/suite.h"
 #include "tools/mooncake/format.c"
 /* NOLINTEND(bugprone-suspicious-include) */
 
@@ -97,7 +98,6 @@ int main(void)
 {
 	Suite *suite = suite_create("tools/format");
 	TCase *tcase = tcase_create("format");
-	SRunner *runner = srunner_create(suite);
 
 	suite_add_tcase(suite, tcase);
 	tcase_add_loop_test(tcase, a_size_has_one_decimal_and_the_unit_that_fits, 0,
@@ -107,8 +107,5 @@ int main(void)
 	tcase_add_test(tcase, control_bytes_of_a_name_are_written_out);
 	tcase_add_test(tcase, durations_and_shares_are_short);
 	tcase_add_test(tcase, endpoints_keep_what_someone_could_type);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "engine/transport/span.h"
+#include "tests/support/suite.h"
 
 static uint64_t next(struct span *span)
 {
@@ -113,9 +114,5 @@ int main(void)
 	tcase_add_loop_test(tc, any_wishes_keep_every_chunk_exactly_once, 0, 20);
 	tcase_add_test(tc, the_largest_object_takes_no_more_room);
 	suite_add_tcase(s, tc);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(s);
 }

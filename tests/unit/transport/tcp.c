@@ -2,7 +2,6 @@
 #include <check.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,6 +14,7 @@
 #include "engine/base/net.h"
 #include "engine/rpc/wire.h"
 #include "engine/transport/transport.h"
+#include "tests/support/suite.h"
 
 #define ID	   5u
 #define SIZE	   3000u
@@ -271,9 +271,5 @@ int main(void)
 	tcase_set_timeout(tc, 20);
 	tcase_add_loop_test(tc, a_lie_costs_the_pull_and_nothing_else, 0, ARRAY_SIZE(rows));
 	suite_add_tcase(s, tc);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(s);
 }

@@ -20,6 +20,7 @@
 #include "engine/base/clock.h"
 #include "engine/fabric/nvmeof/nvmeof.h"
 #include "engine/metadata/segment_desc.h"
+#include "tests/support/suite.h"
 
 #define FILES	     3u
 #define MEMORY_SIZE  (16u << 20)
@@ -672,7 +673,7 @@ START_TEST(memory_that_is_not_registered_will_do)
 }
 END_TEST
 
-static SRunner *make_runner(int rows)
+static Suite *make_suite(int rows)
 {
 	Suite *suite = suite_create("nvmeof");
 	TCase *bytes = tcase_create("bytes"), *ends = tcase_create("ends");
@@ -709,7 +710,7 @@ static SRunner *make_runner(int rows)
 		tcase_add_loop_test(gone, a_namespace_that_goes_ends_its_slices, 0, rows);
 		suite_add_tcase(suite, gone);
 	}
-	return srunner_create(suite);
+	return suite;
 }
 
 static bool available(void)
@@ -729,10 +730,5 @@ int main(void)
 		return 77;
 	}
 	given = getenv("MOONCAKE_NVMEOF_FILES");
-	SRunner *runner = make_runner(given ? 1 : (int)(sizeof(folders) / sizeof(folders[0])));
-
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(make_suite(given ? 1 : (int)(sizeof(folders) / sizeof(folders[0]))));
 }

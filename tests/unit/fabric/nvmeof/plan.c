@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "engine/fabric/nvmeof/plan.h"
+#include "tests/support/suite.h"
 
 static const struct geometry block_device = {512, 4, 512, false};
 static const struct geometry file_system = {512, 512, 4096, true};
@@ -130,9 +131,5 @@ int main(void)
 	tcase_add_test(tcase, a_part_of_a_block_is_written_where_that_is_safe);
 	tcase_add_loop_test(tcase, any_request_is_moved_whole_and_in_order, 0, 300);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

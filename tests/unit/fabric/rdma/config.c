@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine/base/log.h"
+#include "tests/support/suite.h"
 
 static void set_up(void)
 {
@@ -120,9 +121,5 @@ int main(void)
 	tcase_add_test(tcase, gid_index_0_can_be_asked_for_and_nccl_is_heard);
 	tcase_add_test(tcase, a_small_device_lowers_everything);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

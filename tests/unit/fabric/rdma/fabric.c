@@ -2,6 +2,7 @@
  * Slices over fake NICs: what is moved, how it is posted, and that neither queue
  * is ever asked for more than it has.
  */
+#include "tests/support/suite.h"
 #include "tests/unit/fabric/rdma/pair.h"
 
 #define QPS_EACH 2u
@@ -327,9 +328,5 @@ int main(void)
 	tcase_add_test(tcase, several_completion_queues_share_the_queue_pairs);
 	tcase_add_test(tcase, a_descriptor_of_another_protocol_is_not_for_us);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -4,11 +4,11 @@
 #include "engine/fabric/rdma/gid.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/log.h"
 #include "tests/support/fake_verbs.h"
+#include "tests/support/suite.h"
 
 #define NONE (-1)
 
@@ -116,9 +116,5 @@ int main(void)
 	tcase_add_test(tcase, text_is_read_back);
 	tcase_add_loop_test(tcase, other_text_is_none, 0, sizeof(bad_texts) / sizeof(bad_texts[0]));
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

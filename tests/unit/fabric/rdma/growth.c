@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/support/suite.h"
 #include "tests/unit/fabric/rdma/pair.h"
 
 /* A sanitizer keeps what was freed, so memory tells nothing there. */
@@ -252,9 +253,5 @@ int main(void)
 	tcase_add_loop_test(tc, ten_thousand_failures_leave_nothing, 0, COUNT(kinds));
 	tcase_add_loop_test(tc, ten_thousand_failures_of_work_leave_nothing, 0, COUNT(work_kinds));
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/support/suite.h"
+
 static const char golden[] =
 	"{\"local_nic_path\":\"10.0.0.1:15001@mlx5_0\",\"peer_nic_path\":\"node2@mlx5_1\","
 	"\"qp_num\":[7,16777215],\"reply_msg\":\"\","
@@ -159,9 +161,5 @@ int main(void)
 	tcase_add_test(tcase, random_damage_is_survived);
 	tcase_add_test(tcase, too_many_queue_pairs_or_bytes_are_refused);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -4,7 +4,8 @@
 #include "engine/fabric/rdma/sieve.h"
 
 #include <check.h>
-#include <stdlib.h>
+
+#include "tests/support/suite.h"
 
 #define ENTRIES 8
 
@@ -84,9 +85,5 @@ int main(void)
 	tcase_add_test(tcase, when_all_are_used_the_oldest_goes);
 	tcase_add_test(tcase, the_hand_survives_a_removal);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }
