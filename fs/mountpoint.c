@@ -2,9 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -14,28 +12,13 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
+#include "engine/base/mountinfo.h"
 
 #define READ_AHEAD_KB "4096"
 #define LOOK_NS	      10000000 /* between two looks at a mount that may be going */
 #define LOOKS_MAX     100u
 
 enum found { FOUND_NOTHING, FOUND_OURS, FOUND_OTHER };
-
-/* Undo the \ooo of mountinfo, in place. */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (char *from = text; *from; to++) {
-		if (from[0] == '\\' && from[1] && from[2] && from[3]) {
-			*to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
-			from += 4;
-		} else {
-			*to = *from++;
-		}
-	}
-	*to = '\0';
-}
 
 /*
  * Whether a daemon answers: attributes may be cached, an open directory is not.
@@ -60,28 +43,15 @@ static bool mount_dead(const char *path)
 
 static enum found find_mount(const char *path)
 {
-	FILE *in = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL;
-	size_t size = 0;
+	struct mountinfo mount;
 	enum found found = FOUND_NOTHING;
 
-	while (in && getline(&line, &size, in) > 0) {
-		char *type = strstr(line, " - ");
-		char *at = line;
-		for (int field = 0; field < 4 && at; field++)
-			at = strchr(at + 1, ' ');
-		char *end = at ? strchr(at + 1, ' ') : NULL;
-		if (!type || !end)
-			continue;
-		bool ours = strncmp(type + 3, "fuse.mooncakefs ", 16) == 0;
-		*end = '\0';
-		unescape(at + 1);
-		if (strcmp(at + 1, path) == 0)
-			found = ours ? FOUND_OURS : FOUND_OTHER;
+	for (mountinfo_open(&mount); mountinfo_next(&mount);) {
+		if (strcmp(mount.path, path) == 0)
+			found = strcmp(mount.type, "fuse.mooncakefs") == 0 ? FOUND_OURS
+									   : FOUND_OTHER;
 	}
-	free(line);
-	if (in)
-		fclose(in);
+	mountinfo_close(&mount);
 	return found;
 }
 
@@ -118,24 +88,15 @@ enum mc_status mountpoint_prepare(const char *path)
 
 void mountpoint_read_ahead(const char *path)
 {
-	FILE *in = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL;
-	size_t size = 0;
+	struct mountinfo mount;
 	char file[128] = "";
 
-	while (in && getline(&line, &size, in) > 0) {
-		unsigned major, minor;
-		char at[PATH_MAX];
-		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &major, &minor, at) != 3)
-			continue;
-		unescape(at);
-		if (strcmp(at, path) == 0)
-			snprintf(file, sizeof(file), "/sys/class/bdi/%u:%u/read_ahead_kb", major,
-				 minor);
+	for (mountinfo_open(&mount); mountinfo_next(&mount);) {
+		if (strcmp(mount.path, path) == 0)
+			snprintf(file, sizeof(file), "/sys/class/bdi/%u:%u/read_ahead_kb",
+				 mount.major, mount.minor);
 	}
-	free(line);
-	if (in)
-		fclose(in);
+	mountinfo_close(&mount);
 	CLEANUP_FD int fd = file[0] ? open(file, O_WRONLY | O_CLOEXEC) : -1;
 	if (fd < 0 || write(fd, READ_AHEAD_KB, strlen(READ_AHEAD_KB)) < 0)
 		log_debug("the kernel's read-ahead stays as it is error=\"%s\"", strerror(errno));

@@ -1,34 +1,21 @@
 #include "tools/bench/mountpoint.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/base/cleanup.h"
+#include "engine/base/mountinfo.h"
 
 bool mountpoint_busy(const char *path)
 {
-	CLEANUP_FREE char *line = NULL;
-	size_t room = 0;
+	struct mountinfo mount;
 	bool busy = false;
-	FILE *file = fopen("/proc/self/mountinfo", "re");
 
-	if (!file)
-		return false;
-	while (!busy && getline(&line, &room, file) >= 0) {
-		char *rest = line;
-
-		/* id, parent, device, root, mount point */
-		for (int field = 0; rest && field < 4; field++)
-			strsep(&rest, " ");
-		const char *point = strsep(&rest, " ");
-		busy = point && strcmp(point, path) == 0;
-	}
-	fclose(file);
+	for (mountinfo_open(&mount); !busy && mountinfo_next(&mount);)
+		busy = strcmp(mount.path, path) == 0;
+	mountinfo_close(&mount);
 	return busy;
 }
 

@@ -11,6 +11,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
+#include "engine/base/mountinfo.h"
 #include "tools/mooncake/task.h"
 
 #define MOUNT_TYPE	     "fuse.mooncakefs"
@@ -63,52 +64,19 @@ static void say_why(struct mount *mount, const char *format, ...)
 	va_end(args);
 }
 
-/* Undo what the kernel does to blanks in mountinfo: "\040". */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (; *text; text++) {
-		unsigned code;
-		if (text[0] == '\\' && sscanf(text + 1, "%3o", &code) == 1) {
-			*to++ = (char)code;
-			text += 3;
-		} else {
-			*to++ = *text;
-		}
-	}
-	*to = '\0';
-}
-
-/* The mountpoint in a line of mountinfo that is one of ours; the caller frees. */
-static char *ours(const char *line)
-{
-	const char *type = strstr(line, " - ");
-	char path[4096 * 4];
-
-	if (!type || strncmp(type + 3, MOUNT_TYPE " ", strlen(MOUNT_TYPE) + 1) != 0)
-		return NULL;
-	if (sscanf(line, "%*s %*s %*s %*s %16383s", path) != 1)
-		return NULL;
-	unescape(path);
-	return strdup(path);
-}
-
 static size_t mounts_here(char *paths[MOUNT_COUNT_MAX])
 {
-	FILE *info = fopen("/proc/self/mountinfo", "re");
-	CLEANUP_FREE char *line = NULL;
-	size_t room = 0;
+	struct mountinfo mount;
 	size_t count = 0;
 
-	if (!info)
-		return 0;
-	while (count < MOUNT_COUNT_MAX && getline(&line, &room, info) > 0) {
-		char *path = ours(line);
-		if (path)
-			paths[count++] = path;
+	for (mountinfo_open(&mount); count < MOUNT_COUNT_MAX && mountinfo_next(&mount);) {
+		if (strcmp(mount.type, MOUNT_TYPE) != 0)
+			continue;
+		paths[count] = strdup(mount.path);
+		MUST(paths[count] != NULL);
+		count++;
 	}
-	fclose(info);
+	mountinfo_close(&mount);
 	return count;
 }
 
