@@ -8,6 +8,7 @@
 #include "master/journal.h"
 #include "master/lead.h"
 #include "master/metrics.h"
+#include "master/record.h"
 #include "master/replicas.h"
 
 void hello_read(struct reader *r, struct item *item)
@@ -45,12 +46,29 @@ static void sessions_end(struct mc_master *master, const struct node *node)
 	}
 }
 
+/* Find the node's place; in a full table, that of one that went and left nothing behind. */
+static enum mc_status place_get(struct mc_master *master, const uint8_t uuid[16],
+				struct node **node)
+{
+	enum mc_status status = nodes_get(&master->nodes, uuid, node);
+	struct node *spare = status == MC_NO_SPACE ? nodes_spare(&master->nodes) : NULL;
+
+	if (!spare)
+		return status;
+	log_warn("forgot a node, %u are known node=%u name=%s", MC_NODE_MAX, spare->public.id,
+		 spare->public.name);
+	/* Else a restart would find two nodes with one id. */
+	record_node_gone(master, spare);
+	nodes_forget(spare);
+	return nodes_get(&master->nodes, uuid, node);
+}
+
 /* Find the node's place, and take what it says of itself. */
 static enum mc_status node_enter(struct mc_master *master, struct session *session,
 				 const struct mc_node *said)
 {
 	struct node *node;
-	enum mc_status status = nodes_get(&master->nodes, said->uuid, &node);
+	enum mc_status status = place_get(master, said->uuid, &node);
 
 	if (status != MC_OK)
 		return status;

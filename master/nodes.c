@@ -42,8 +42,17 @@ static struct node *place_find(const struct nodes *nodes)
 	if (nodes->used < MC_NODE_MAX)
 		return &nodes->table[nodes->used];
 	for (uint32_t i = 0; i < nodes->used; i++) {
+		if (nodes->table[i].state == NODE_FREE)
+			return &nodes->table[i];
+	}
+	return NULL;
+}
+
+struct node *nodes_spare(const struct nodes *nodes)
+{
+	for (uint32_t i = 0; i < nodes->used; i++) {
 		struct node *node = &nodes->table[i];
-		if (node->state == NODE_FREE || (node->state == NODE_ABSENT && !node->replicas))
+		if (node->state == NODE_ABSENT && node->replicas == 0)
 			return node;
 	}
 	return NULL;

@@ -16,8 +16,8 @@
  * ANNOUNCED drops what was not told in this round.
  *
  * Threads   nodes_shows, and what is atomic: any thread.  The rest: the writer.
- * Limits    MC_NODE_MAX nodes; an absent one without replicas is forgotten when
- *           the table is full.
+ * Limits    MC_NODE_MAX nodes; who enters when the table is full takes the place
+ *           of nodes_spare().
  */
 #ifndef MASTER_NODES_H
 #define MASTER_NODES_H
@@ -68,7 +68,10 @@ struct node *nodes_find(const struct nodes *nodes, const uint8_t uuid[16]);
 MC_MUST_CHECK enum mc_status nodes_get(struct nodes *nodes, const uint8_t uuid[16],
 				       struct node **node);
 
-/* Forget a node that is absent and has no replicas. */
+/* A node that may be forgotten: absent, and without replicas.  NULL: there is none. */
+struct node *nodes_spare(const struct nodes *nodes);
+
+/* Forget a node that is absent and has no replicas; its record is the caller's to remove. */
 void nodes_forget(struct node *node);
 
 /* Put a node of the journal back at its place.  MC_IO: the place makes no sense. */

@@ -251,6 +251,26 @@ START_TEST(a_node_that_was_forgotten_and_came_back_has_one_place)
 }
 END_TEST
 
+START_TEST(in_a_full_table_only_a_node_that_is_forgotten_makes_room)
+{
+	uint8_t uuid[16] = {0}, another[16] = {[15] = 1};
+	struct node *node;
+
+	for (uint32_t i = 0; i < MC_NODE_MAX; i++) {
+		store_u32(uuid, i);
+		ck_assert_int_eq(nodes_get(&master->nodes, uuid, &node), MC_OK);
+		node->replicas = i != 7;
+	}
+	ck_assert_int_eq(nodes_get(&master->nodes, another, &node), MC_NO_SPACE);
+	nodes_forget(nodes_spare(&master->nodes));
+	ck_assert_ptr_null(nodes_spare(&master->nodes));
+	ck_assert_int_eq(nodes_get(&master->nodes, another, &node), MC_OK);
+	ck_assert_uint_eq(node->public.id, 8);
+	store_u32(uuid, 7);
+	ck_assert_ptr_null(nodes_find(&master->nodes, uuid));
+}
+END_TEST
+
 START_TEST(broken_values_are_refused_and_harm_nothing)
 {
 	const char *given = getenv("SEED");
@@ -304,6 +324,7 @@ int main(void)
 	tcase_add_test(tc, what_was_written_is_read_back);
 	tcase_add_test(tc, a_policy_that_was_unset_and_set_again_is_the_new_one);
 	tcase_add_test(tc, a_node_that_was_forgotten_and_came_back_has_one_place);
+	tcase_add_test(tc, in_a_full_table_only_a_node_that_is_forgotten_makes_room);
 	tcase_add_test(tc, broken_values_are_refused_and_harm_nothing);
 	suite_add_tcase(suite, tc);
 	return suite_run(suite);
