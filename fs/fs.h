@@ -70,8 +70,8 @@ struct fs {
 	bool io_uring;		     /* on */
 	bool epoch;		     /* the kernel can forget all names at once */
 	const char *passthrough_why; /* "on", or why not */
-	const char *io_uring_why;
 	/* atomic */
+	_Atomic(const char *) io_uring_why;
 	_Atomic uint64_t requests[FS_REQUEST_LIMIT];
 	_Atomic uint64_t errors[256]; /* replies by errno */
 };

@@ -427,7 +427,8 @@ static int run(struct daemon *d)
 		pthread_detach(thread);
 	signal(SIGPIPE, SIG_IGN);
 	raise_limits();
-	fs->passthrough_why = fs->io_uring_why = "not asked yet";
+	fs->passthrough_why = "not asked yet";
+	fs->io_uring_why = "not asked yet";
 	enum mc_status status = mountpoint_prepare(d->mountpoint);
 	bool destroy = !d->settings->pool;
 	if (!status)

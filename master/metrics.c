@@ -276,7 +276,8 @@ static void metrics_of_nodes(const struct mc_master *master, struct writer *w)
 		metrics_begin(w, &rows[row].metric);
 		for (uint32_t i = 0; i < master->nodes.used; i++) {
 			const struct node *node = &master->nodes.table[i];
-			if (node->state == NODE_FREE)
+			if (node->state == NODE_FREE ||
+			    (rows[row].value == node_silent && !node->heard_ms))
 				continue;
 			label[0] = '\0';
 			snprintf(id, sizeof(id), "%u", node->public.id);

@@ -216,9 +216,9 @@ uint32_t nodes_expire(struct nodes *nodes, uint64_t now_ms, uint32_t ttl_ms)
 
 uint32_t node_silent_ms(const struct node *node, uint64_t now_ms)
 {
-	uint64_t silent_ms = node->heard_ms ? now_ms - node->heard_ms : UINT32_MAX;
+	uint64_t silent_ms = node->heard_ms ? now_ms - node->heard_ms : MC_NODE_NEVER_HEARD;
 
-	return silent_ms < UINT32_MAX ? (uint32_t)silent_ms : UINT32_MAX;
+	return silent_ms < MC_NODE_NEVER_HEARD ? (uint32_t)silent_ms : MC_NODE_NEVER_HEARD;
 }
 
 bool nodes_shows(const struct nodes *nodes, uint16_t replica)

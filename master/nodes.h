@@ -99,7 +99,7 @@ static inline uint32_t node_index(const struct node *node)
 	return node->public.id - 1;
 }
 
-/* How long nothing was heard of it; UINT32_MAX: never was, or longer than fits. */
+/* How long nothing was heard of it; MC_NODE_NEVER_HEARD also where that does not fit. */
 uint32_t node_silent_ms(const struct node *node, uint64_t now_ms);
 
 /* What it said of its memory has changed, or whether that counts. */

@@ -89,7 +89,9 @@ static void add_node(struct json *json, const struct node *node, uint64_t now_ms
 	json_bool(json, "alive", public->alive);
 	json_bool(json, "draining", public->draining);
 	json_bool(json, "guest", public->guest);
-	json_number(json, "silent_ms", node_silent_ms(node, now_ms));
+	uint32_t silent_ms = node_silent_ms(node, now_ms);
+	if (silent_ms != MC_NODE_NEVER_HEARD)
+		json_number(json, "silent_ms", silent_ms);
 	json_number(json, "capacity", public->capacity);
 	json_number(json, "used", public->used);
 	json_number(json, "replicas", node->replicas);

@@ -99,6 +99,8 @@ struct mc_placement {
 	char preferred[MC_REPLICA_MAX][MC_NODE_NAME_SIZE]; /* nodes by name, the best first */
 };
 
+#define MC_NODE_NEVER_HEARD UINT32_MAX /* not since the master began */
+
 struct mc_node {
 	uint32_t id;	   /* given by the master, the same again for the same uuid */
 	bool alive;	   /* heartbeats arrive */
@@ -108,7 +110,7 @@ struct mc_node {
 	uint64_t capacity; /* bytes lent */
 	uint64_t used;	   /* bytes in use */
 	uint64_t objects;
-	uint32_t silent_ms; /* since its last heartbeat */
+	uint32_t silent_ms; /* since its last heartbeat; MC_NODE_NEVER_HEARD */
 	char name[MC_NODE_NAME_SIZE];
 	char host[MC_NODE_NAME_SIZE]; /* equal for daemons that can pass descriptors */
 	uint32_t endpoint_count;

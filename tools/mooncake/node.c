@@ -52,7 +52,7 @@ cJSON *node_document(const struct mc_node *node)
 	document_add_number(object, "objects", node->objects);
 	document_add_number(object, "used", node->used);
 	document_add_number(object, "capacity", node->capacity);
-	if (node->silent_ms != UINT32_MAX)
+	if (node->silent_ms != MC_NODE_NEVER_HEARD)
 		document_add_number(object, "silent_ms", node->silent_ms);
 	for (uint32_t i = 0; i < node->endpoint_count; i++)
 		document_append(endpoints, cJSON_CreateString(node->endpoints[i]));

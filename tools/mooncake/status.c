@@ -53,7 +53,7 @@ static uint64_t fact_number(const struct mount *mount, const char *name)
 
 static const char *silence(const struct mc_node *node, char text[FORMAT_SIZE])
 {
-	if (node->silent_ms == UINT32_MAX)
+	if (node->silent_ms == MC_NODE_NEVER_HEARD)
 		return "never";
 	if (node->silent_ms < 60000) {
 		snprintf(text, FORMAT_SIZE, "%.1f s ago", node->silent_ms / 1000.0);
