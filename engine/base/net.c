@@ -345,15 +345,19 @@ static bool route_source(const char *far, char host[NET_HOST_SIZE])
 void net_announce_host(const char *listen_host, char host[NET_HOST_SIZE])
 {
 	struct net_address address;
+	enum mc_status status = net_resolve_host(listen_host, 0, &address);
 
-	if (!net_resolve_host(listen_host, 0, &address) && !net_is_any(&address)) {
+	if (!status && !net_is_any(&address)) {
 		format_host(&address, host);
 		return;
 	}
 	/* Addresses that documentation may use (RFC 5737, RFC 3849) follow the default route. */
-	if (route_source("192.0.2.1:9", host) || route_source("[2001:db8::1]:9", host))
-		return;
-	snprintf(host, NET_HOST_SIZE, "127.0.0.1");
+	if (!route_source("192.0.2.1:9", host) && !route_source("[2001:db8::1]:9", host))
+		snprintf(host, NET_HOST_SIZE, "127.0.0.1");
+	if (status)
+		log_warn("no address of the host to announce, another is announced host=%s "
+			 "announced=%s",
+			 listen_host, host);
 }
 
 enum mc_status net_announce(int listen_fd, const char *listen_host, char text[NET_TEXT_SIZE])

@@ -82,7 +82,8 @@ void net_tune(int fd);
 bool net_peer_trusted(int fd);
 
 /* The host that peers can use to reach a listener on `listen_host`: itself, or
- * for "any" the source address of the default route, or loopback. */
+ * for "any" the source address of the default route, or loopback; so too, with
+ * a warning, where it has no address. */
 void net_announce_host(const char *listen_host, char host[NET_HOST_SIZE]);
 
 /* The same with the listener's port, as net_parse() reads it. */
