@@ -18,6 +18,7 @@
 
 #include "engine/node/node.h"
 
+struct blanks;
 struct notifier;
 
 struct fs_config {
@@ -65,6 +66,7 @@ struct fs {
 	struct node *node;
 	struct fuse_session *session;
 	struct notifier *notifier;
+	struct blanks *blanks;
 	/* fixed after INIT */
 	bool passthrough;	     /* on */
 	bool io_uring;		     /* on */
@@ -129,9 +131,10 @@ void inode_let_go_locked(struct fs *fs, struct object *object);
 /*
  * Fill fi for an open of the object that node_open_object or node_create has
  * counted, and make the handle.  After an error the open is released.
+ * backing_id: the kernel holds the object's file under it already; 0: it does not.
  */
-enum mc_status handle_open(struct fs *fs, fuse_req_t req, struct object *object,
-			   struct fuse_file_info *fi, bool write);
+enum mc_status handle_open(struct fs *fs, struct object *object, struct fuse_file_info *fi,
+			   bool write, int backing_id);
 void handle_close(struct fs *fs, struct handle *handle);
 /* The handle's descriptor, opened on demand; it stays the handle's. */
 enum mc_status handle_descriptor(struct fs *fs, struct handle *handle, int *fd);

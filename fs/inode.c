@@ -2,27 +2,18 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
-#include "engine/base/log.h"
+#include "fs/backing.h"
 #include "fs/fs.h"
 
-/* linux/fuse.h, since 6.9; the headers of Debian 12 are older. */
-#define FUSE_IOCTL_BACKING_CLOSE _IOW(229, 2, uint32_t)
-
-static void backing_close(struct fs *fs, struct inode *inode)
+static void inode_backing_close(struct fs *fs, struct inode *inode)
 {
-	uint32_t id = (uint32_t)inode->backing_id;
+	int id = inode->backing_id;
 
-	if (inode->backing_id == 0)
-		return;
 	inode->backing_id = 0;
-	if (fuse_session_fd(fs->session) < 0)
-		return; /* unmounted: the kernel has closed them all */
-	if (ioctl(fuse_session_fd(fs->session), FUSE_IOCTL_BACKING_CLOSE, &id) < 0)
-		log_warn("a backing file can't be closed error=%d", errno);
+	backing_close(fs, id);
 }
 
 static struct inode *inode_find_locked(struct fs *fs, uint64_t id)
@@ -84,7 +75,7 @@ static void inode_free_locked(struct fs *fs, struct inode *inode)
 
 	if (inode->lookups > 0 || inode->passthrough_opens > 0 || inode->cached_opens > 0)
 		return;
-	backing_close(fs, inode);
+	inode_backing_close(fs, inode);
 	object->user = NULL;
 	free(inode);
 	node_forget_locked(fs->node, object);
@@ -134,13 +125,23 @@ void inode_let_go_locked(struct fs *fs, struct object *object)
 	struct inode *inode = object->user;
 
 	if (inode && inode->passthrough_opens == 0)
-		backing_close(fs, inode);
+		inode_backing_close(fs, inode);
 }
 
 /* -- handles -- */
 
+/* Give the inode what the kernel holds the file under, unless it has another.  True: taken. */
+static bool backing_take_locked(struct inode *inode, int backing_id)
+{
+	if (backing_id == 0 || inode->backing_id > 0)
+		return false;
+	inode->backing_id = backing_id;
+	inode->backing_version = inode->object->attr.version;
+	return true;
+}
+
 /* The kernel gets the very file that holds the bytes.  False: not this time. */
-static bool open_passthrough(struct fs *fs, fuse_req_t req, struct inode *inode)
+static bool open_passthrough(struct fs *fs, struct inode *inode)
 {
 	int fd;
 	bool own;
@@ -149,25 +150,21 @@ static bool open_passthrough(struct fs *fs, fuse_req_t req, struct inode *inode)
 		return true;
 	if (node_file(fs->node, inode->object, &fd, &own))
 		return false;
-	int id = fuse_passthrough_open(req, fd);
+	int id = backing_open(fs, fd);
 	if (own)
 		close(fd);
-	if (id <= 0)
+	if (id == 0)
 		return false;
 	node_lock(fs->node);
-	bool raced = inode->backing_id > 0;
-	if (!raced) {
-		inode->backing_id = id;
-		inode->backing_version = inode->object->attr.version;
-	}
+	if (backing_take_locked(inode, id))
+		id = 0;
 	node_unlock(fs->node);
-	if (raced)
-		fuse_passthrough_close(req, id);
+	backing_close(fs, id); /* another was faster */
 	return true;
 }
 
 /* Choose the way that all opens of this inode go until the last is closed. */
-static bool choose_passthrough(struct fs *fs, fuse_req_t req, struct inode *inode)
+static bool choose_passthrough(struct fs *fs, struct inode *inode)
 {
 	struct counters *counters = node_counters(fs->node);
 	enum counter why = COUNTER_OPEN_PASSTHROUGH;
@@ -184,13 +181,13 @@ static bool choose_passthrough(struct fs *fs, fuse_req_t req, struct inode *inod
 		open = true;
 		if (inode->passthrough_opens == 0 &&
 		    inode->backing_version != inode->object->attr.version)
-			backing_close(fs, inode); /* perhaps of a file that went since */
-		inode->passthrough_opens++;	  /* from now on nobody opens it cached */
+			inode_backing_close(fs, inode); /* perhaps of a file that went since */
+		inode->passthrough_opens++;		/* from now on nobody opens it cached */
 	}
 	if (!open)
 		inode->cached_opens++;
 	node_unlock(fs->node);
-	if (open && !open_passthrough(fs, req, inode)) {
+	if (open && !open_passthrough(fs, inode)) {
 		why = COUNTER_OPEN_CACHED_REFUSED;
 		node_lock(fs->node);
 		inode->passthrough_opens--;
@@ -202,8 +199,8 @@ static bool choose_passthrough(struct fs *fs, fuse_req_t req, struct inode *inod
 	return open;
 }
 
-enum mc_status handle_open(struct fs *fs, fuse_req_t req, struct object *object,
-			   struct fuse_file_info *fi, bool write)
+enum mc_status handle_open(struct fs *fs, struct object *object, struct fuse_file_info *fi,
+			   bool write, int backing_id)
 {
 	struct handle *handle = malloc(sizeof(*handle));
 
@@ -215,14 +212,17 @@ enum mc_status handle_open(struct fs *fs, fuse_req_t req, struct object *object,
 		*handle = (struct handle){
 			.next = inode->handles, .inode = inode, .write = write, .fd = -1};
 		inode->handles = handle;
+		if (backing_take_locked(inode, backing_id))
+			backing_id = 0;
 	}
 	node_unlock(fs->node);
+	backing_close(fs, backing_id);
 	if (!inode) {
 		free(handle);
 		node_release(fs->node, object, write);
 		return MC_NO_MEMORY;
 	}
-	handle->passthrough = choose_passthrough(fs, req, inode);
+	handle->passthrough = choose_passthrough(fs, inode);
 	fi->fh = (uintptr_t)handle;
 	fi->noflush = !write;
 	if (handle->passthrough) {
@@ -262,7 +262,7 @@ void handle_close(struct fs *fs, struct handle *handle)
 	/* What is kept open of a file that is no longer the object's holds its memory. */
 	if (inode->passthrough_opens == 0 &&
 	    (!object_is(object, OBJECT_LOCAL) || object_is(object, OBJECT_REMOVED)))
-		backing_close(fs, inode);
+		inode_backing_close(fs, inode);
 	node_unlock(fs->node);
 	node_release(fs->node, object, handle->write);
 	node_lock(fs->node);

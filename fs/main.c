@@ -19,6 +19,7 @@
 #include "engine/base/log.h"
 #include "engine/base/options.h"
 #include "engine/base/placement.h"
+#include "fs/blank.h"
 #include "fs/fs.h"
 #include "fs/http.h"
 #include "fs/mountpoint.h"
@@ -440,9 +441,13 @@ static int run(struct daemon *d)
 	if (!status && d->settings->http)
 		status = fs_http_open(fs, d->settings->http, &d->http);
 	if (!status)
+		status = blanks_start(fs, &fs->blanks);
+	if (!status)
 		status = mount_session(d);
-	if (!status) {
+	if (!status)
 		result = serve(d);
+	blanks_stop(fs->blanks); /* while the kernel still listens */
+	if (!status) {
 		fuse_session_unmount(fs->session);
 		log_info("unmounted path=%s", d->mountpoint);
 	}

@@ -19,6 +19,7 @@
 	ROW(OPEN_CACHED_BUSY, "open_cached_busy", "opens served by us: the inode was open so")     \
 	ROW(OPEN_CACHED_STREAM, "open_cached_stream", "opens served by us: bytes still arrive")    \
 	ROW(OPEN_CACHED_REFUSED, "open_cached_refused", "opens served by us: the kernel refused")  \
+	ROW(CREATES_STOCKED, "create_stocked", "creates that found a draft made ahead")            \
 	ROW(PUBLISHES, "publishes", "objects and versions published")                              \
 	ROW(PULLS_TCP, "pull_tcp", "objects pulled over tcp")                                      \
 	ROW(PULLS_SHM, "pull_shm", "objects lent by a daemon of this host")                        \

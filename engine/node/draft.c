@@ -9,7 +9,8 @@
  * published (publish.c).
  */
 
-static enum mc_status draft_open(struct node *node, uint64_t *id, int *fd)
+/* What a new draft takes: room, and an id. */
+static enum mc_status draft_begin(struct node *node, uint64_t *id)
 {
 	enum mc_status status = node_make_room(node, 0);
 
@@ -20,7 +21,15 @@ static enum mc_status draft_open(struct node *node, uint64_t *id, int *fd)
 	node_unlock(node);
 	if (*id == 0)
 		return client_connected(node->client) ? MC_AGAIN : MC_READ_ONLY;
-	status = pool_draft(node->pool, fd);
+	return MC_OK;
+}
+
+static enum mc_status draft_open(struct node *node, uint64_t *id, int *fd)
+{
+	enum mc_status status = draft_begin(node, id);
+
+	if (!status)
+		status = pool_draft(node->pool, fd);
 	if (!status)
 		pool_mark(node->pool, *id, *fd);
 	return status;
@@ -123,18 +132,16 @@ void node_create(struct node *node, const struct node_create *create, node_done_
 		 void *context)
 {
 	uint64_t id;
-	int fd = -1;
+	int fd = create->file ? *create->file : -1;
 	struct object *object = NULL;
-	enum mc_status status = draft_open(node, &id, &fd);
+	enum mc_status status = create->file ? draft_begin(node, &id) : draft_open(node, &id, &fd);
 
-	if (status) {
-		done(context, status, NULL);
-		return;
+	if (!status) {
+		node_lock(node);
+		status = create_locked(node, create, id, fd, &object);
+		node_unlock(node);
 	}
-	node_lock(node);
-	status = create_locked(node, create, id, fd, &object);
-	node_unlock(node);
-	if (status)
+	if (status && fd >= 0)
 		close(fd);
 	bool reserve = create->exclusive && !object_name_staging(create->name);
 	if (status || !reserve) {

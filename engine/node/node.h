@@ -123,6 +123,11 @@ struct node_create {
 	uint32_t uid;
 	uint32_t gid;
 	bool exclusive;
+	/*
+	 * An empty draft of the pool, marked, which the call takes over; NULL: it makes its
+	 * own.  For node_create().
+	 */
+	const int *file;
 };
 void node_create(struct node *node, const struct node_create *create, node_done_fn *done,
 		 void *context);

@@ -5,13 +5,16 @@
 
 #include "engine/base/attend.h"
 #include "engine/base/log.h"
+#include "fs/backing.h"
+#include "fs/blank.h"
 #include "fs/fs.h"
 
 struct opening {
 	fuse_req_t req;
 	struct fuse_file_info fi;
 	bool write;
-	bool create; /* the kernel wants an entry as well */
+	bool create;	    /* the kernel wants an entry as well */
+	struct blank blank; /* what is created from, if it has a backing_id */
 };
 
 static struct opening *opening_new(fuse_req_t req, const struct fuse_file_info *fi, bool create)
@@ -55,7 +58,9 @@ static void opened(void *context, enum mc_status status, struct object *object)
 	struct fs *fs = fs_of(call->req);
 
 	if (!status)
-		status = handle_open(fs, call->req, object, &call->fi, call->write);
+		status = handle_open(fs, object, &call->fi, call->write, call->blank.backing_id);
+	else
+		backing_close(fs, call->blank.backing_id);
 	if (status)
 		log_debug("an open failed create=%d write=%d status=\"%s\"", call->create,
 			  call->write, mc_status_text(status));
@@ -101,6 +106,8 @@ static void created(void *context, enum mc_status status, struct object *object)
 
 	if (status == MC_EXISTS && object && !(call->fi.flags & O_EXCL)) {
 		uint32_t flags = NODE_OPEN_WRITE;
+		backing_close(fs, call->blank.backing_id);
+		call->blank.backing_id = 0;
 		if (call->fi.flags & O_TRUNC)
 			flags |= NODE_OPEN_TRUNCATE;
 		node_open_object(fs->node, object, flags, fuse_req_ctx(call->req)->pid, opened,
@@ -145,6 +152,10 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	call->write = true; /* a draft is open for writing, whatever the caller asked for */
 	fill_create(req, parent, name, S_IFREG | (mode & 07777), &create);
 	create.exclusive = fi->flags & O_EXCL;
+	if (blank_take(fs->blanks, &call->blank)) {
+		counter_add(node_counters(fs->node), COUNTER_CREATES_STOCKED, 1);
+		create.file = &call->blank.fd;
+	}
 	node_create(fs->node, &create, created, call);
 }
 

@@ -1,9 +1,11 @@
 """What an operation costs, by the mount's own counters."""
 
+import itertools
 import os
 import time
 
 import syscalls
+from cluster import wait_until
 from suite import content, on_mount, put, same, skip, write_whole
 
 MIB = 1 << 20
@@ -102,6 +104,34 @@ def a_put_costs_exactly_one_rpc(place):
         for number in range(ROUNDS):
             place.put(f"d/k{number}", b"x" * 1000)
     assert cost.rpcs() == ROUNDS, cost.rpcs()
+
+
+@on_mount(tmpfs=False)
+def creates_find_drafts_that_were_made_ahead(place):
+    if not place.variant.passthrough:
+        skip("passthrough is off in this variant")
+    serial = itertools.count()
+    stocked = place.counters()["create_stocked"]
+
+    def found():
+        for _ in range(ROUNDS):
+            name = f"k{next(serial)}"
+            place.put(name, name.encode())
+            same(place.get(name), name.encode(), name)
+        return place.counters()["create_stocked"] >= stocked + 100
+
+    wait_until(found, 60, "a hundred drafts made ahead were taken")
+    assert place.names() == sorted(f"k{number}" for number in range(next(serial)))
+
+
+@on_mount(tmpfs=False)
+def creates_leave_no_descriptor_but_those_of_drafts_made_ahead(place):
+    place.put("k", b"x")
+    before = place.node.descriptor_count()
+    for number in range(10 * ROUNDS):
+        place.put(f"k{number}", b"x")
+    wait_until(lambda: place.node.descriptor_count() <= before + 64, 60,
+               "the descriptors of closed files went")
 
 
 @on_mount(tmpfs=False)

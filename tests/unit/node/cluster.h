@@ -257,6 +257,19 @@ static inline enum mc_status create_in(struct node *node, uint64_t parent, const
 	return turn_end(&turn, object);
 }
 
+/* From a draft that was made ahead. */
+static inline enum mc_status create_from(struct node *node, const char *name, const int *file,
+					 struct object **object)
+{
+	struct node_create create = {
+		.parent = MC_ROOT_ID, .name = name, .mode = S_IFREG | 0644, .file = file};
+	struct turn turn;
+
+	turn_init(&turn, node);
+	node_create(node, &create, turn_done, &turn);
+	return turn_end(&turn, object);
+}
+
 static inline struct object *create(struct node *node, const char *name)
 {
 	struct object *object;

@@ -69,6 +69,50 @@ START_TEST(a_draft_is_known_to_its_node_only)
 }
 END_TEST
 
+static int made_ahead(struct node *node)
+{
+	int fd;
+
+	ck_assert_int_eq(pool_draft(node_pool(node), &fd), MC_OK);
+	pool_mark(node_pool(node), 0, fd);
+	return fd;
+}
+
+START_TEST(a_draft_made_ahead_becomes_the_object)
+{
+	int fd = made_ahead(a);
+	struct object *object;
+	struct stat ahead, st;
+
+	ck_assert_int_eq(fstat(fd, &ahead), 0);
+	ck_assert_int_eq(create_from(a, "key", &fd, &object), MC_OK);
+	write_bytes(a, object, 100, 1);
+	ck_assert_int_eq(flush(a, object), MC_OK);
+	ck_assert_int_eq(pool_stat(node_pool(a), object->attr.id, -1, &st), MC_OK);
+	ck_assert_uint_eq(st.st_ino, ahead.st_ino);
+	node_release(a, object, true);
+	cluster_forget(a, object);
+	assert_reads(a, "key", 100, 1);
+	assert_reads(b, "key", 100, 1);
+}
+END_TEST
+
+START_TEST(a_draft_made_ahead_goes_where_the_name_is_taken)
+{
+	int fd = made_ahead(a), again;
+	struct object *object;
+
+	put(a, "key", 100, 1);
+	ck_assert_int_eq(pool_open_again(node_pool(a), fd, &again), MC_OK);
+	ck_assert(!pool_unwritten_file(again));
+	ck_assert_int_eq(create_from(a, "key", &fd, &object), MC_EXISTS);
+	ck_assert(pool_unwritten_file(again));
+	close(again);
+	cluster_forget(a, object);
+	assert_reads(a, "key", 100, 1);
+}
+END_TEST
+
 START_TEST(a_second_flush_without_a_change_publishes_nothing)
 {
 	struct object *object = create(a, "key");
@@ -273,6 +317,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_local_get_asks_nobody);
 	tcase_add_test(tc, a_put_is_one_request);
 	tcase_add_test(tc, a_draft_is_known_to_its_node_only);
+	tcase_add_test(tc, a_draft_made_ahead_becomes_the_object);
+	tcase_add_test(tc, a_draft_made_ahead_goes_where_the_name_is_taken);
 	tcase_add_test(tc, a_second_flush_without_a_change_publishes_nothing);
 	tcase_add_test(tc, a_flush_after_a_change_publishes_the_next_version);
 	tcase_add_test(tc, a_release_publishes_what_no_flush_saw);
