@@ -36,6 +36,7 @@ struct pool {
 	uint8_t uuid[16];
 	char path[MC_PATH_MAX + 1];
 	char kind[128];
+	_Atomic uint32_t withdrawn; /* names in drafts/ */
 	_Atomic int64_t accounted;
 	_Atomic uint64_t spare;
 };
@@ -335,16 +336,19 @@ enum mc_status pool_read_record(struct pool *pool, uint64_t id, void *record, si
 /* Give a draft that had a name before its name back. */
 static bool name_again(struct pool *pool, const char *name)
 {
-	return renameat2(pool->drafts, name, pool->objects, name, RENAME_NOREPLACE) == 0;
+	if (pool->withdrawn == 0 ||
+	    renameat2(pool->drafts, name, pool->objects, name, RENAME_NOREPLACE) < 0)
+		return false;
+	pool->withdrawn--;
+	return true;
 }
 
 enum mc_status pool_commit(struct pool *pool, int fd, uint64_t id)
 {
 	char from[16], name[POOL_NAME_SIZE];
-	struct stat st;
 
 	pool_name(id, name);
-	if (fstat(fd, &st) == 0 && st.st_nlink > 0 && name_again(pool, name))
+	if (name_again(pool, name))
 		return MC_OK;
 	/* Without CAP_DAC_READ_SEARCH older kernels refuse the short way with ENOENT. */
 	if (linkat(fd, "", pool->objects, name, AT_EMPTY_PATH) == 0)
@@ -363,7 +367,11 @@ void pool_withdraw(struct pool *pool, uint64_t id)
 	char name[POOL_NAME_SIZE];
 
 	pool_name(id, name);
-	if (renameat(pool->objects, name, pool->drafts, name) < 0 && errno != ENOENT)
+	pool->withdrawn++; /* before it can be seen there */
+	if (renameat(pool->objects, name, pool->drafts, name) == 0)
+		return;
+	pool->withdrawn--;
+	if (errno != ENOENT)
 		(void)io_error("take a name back", pool->path);
 }
 
@@ -372,7 +380,11 @@ void pool_forget(struct pool *pool, uint64_t id)
 	char name[POOL_NAME_SIZE];
 
 	pool_name(id, name);
-	if (unlinkat(pool->drafts, name, 0) < 0 && errno != ENOENT)
+	if (pool->withdrawn == 0)
+		return;
+	if (unlinkat(pool->drafts, name, 0) == 0)
+		pool->withdrawn--;
+	else if (errno != ENOENT)
 		(void)io_error("forget a draft", pool->path);
 }
 
