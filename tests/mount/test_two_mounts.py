@@ -228,6 +228,23 @@ def a_rewrite_in_place_reaches_the_other_mount_as_a_new_version(cluster):
 
 
 @on_cluster()
+def what_a_map_stores_after_the_last_close_is_published_when_it_is_gone(cluster):
+    _, a, b = cluster.pair(transport="tcp")
+    page = 4096
+    fd = os.open(at(a, "k"), os.O_CREAT | os.O_RDWR, 0o644)
+    write_whole(fd, bytes(2 * page))
+    area = syscalls.Map(fd, 2 * page, prot=syscalls.PROT_READ | syscalls.PROT_WRITE)
+    area.write(b"before")
+    os.close(fd)
+    same(get(at(b, "k")), b"before" + bytes(2 * page - 6), "what was there at the close")
+    time.sleep(0.3)  # what lives longer than that is known to be a map
+    area.write(b"later!")  # to a page that is writable already: it leaves no mark
+    area.unmap()
+    want = b"later!" + bytes(2 * page - 6)
+    wait_until(lambda: get(at(b, "k")) == want, 60, "the last store is seen")
+
+
+@on_cluster()
 def a_rewrite_in_place_of_an_object_held_elsewhere_works(cluster):
     _, a, b = cluster.pair()
     put(at(a, "k"), b"a" * 100_000)
