@@ -13,13 +13,19 @@ libstdc++6, as `ldd` says of store.so, engine.so and mooncake_master.
 It starts mooncake_master, a node process that lends memory (the store's
 segment) and works itself as a client that lends none, so every byte crosses
 TCP between two processes of this machine.  Objects go from and to registered
-memory (put_from, get_into), the store's fastest path.
+memory (put_from, get_into), the store's fastest path.  Names are new for each
+put, one replica, no pin.
+
+A second client, of a second master, lends memory itself and has no other node:
+what it puts is copied within its process (MC_STORE_MEMCPY), so a put is that
+copy and two requests to the master.  It begins with the first "own_" command.
 
 Alone it runs all sizes and prints one JSON object a line.  With --serve it
 takes commands on standard input, so that another program can take turns:
 
     put SIZE COUNT      ->  {"op": "put", "size": SIZE, "us": [COUNT times]}
     get SIZE COUNT      ->  {"op": "get", "size": SIZE, "us": [COUNT times]}
+    own_put, own_get    ->  the same with the client that lends memory itself
     lookup THREADS S    ->  {"op": "lookup", "per_second": keys}: is_exist
     exist THREADS S     ->  the same in batches of 128: batch_is_exist
     publish THREADS S   ->  objects of 4 KiB in batches of 128: batch_put_from
@@ -96,25 +102,16 @@ def wait_port(port, process):
 
 
 class Peer:
-    """A master, a node and a client, with the objects of one round."""
+    """A master, a client and, unless the client lends memory itself, a node."""
 
-    def __init__(self):
+    def __init__(self, lends=False):
         self.children = []
         self.serial = 0
         port = free_port()
         master = self.start_master(port)
-        self.node = subprocess.Popen(
-            [sys.executable, os.path.abspath(__file__), "--node", master],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=sys.stderr,
-            text=True,
-            preexec_fn=die_with_parent,
-        )
-        self.children.append(self.node)
-        if not self.wait_ready():
-            raise SystemExit("mooncake_store: the node did not start")
-        self.store = connect(master, 0)
+        if not lends:
+            self.start_node(master)
+        self.store = connect(master, SEGMENT_SIZE if lends else 0)
         self.memory = mmap.mmap(-1, 2 * OBJECT_SIZE_MAX)
         self.source = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self.target = self.source + OBJECT_SIZE_MAX
@@ -145,6 +142,19 @@ class Peer:
         self.children.append(process)
         wait_port(port, process)
         return f"127.0.0.1:{port}"
+
+    def start_node(self, master):
+        self.node = subprocess.Popen(
+            [sys.executable, os.path.abspath(__file__), "--node", master],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sys.stderr,
+            text=True,
+            preexec_fn=die_with_parent,
+        )
+        self.children.append(self.node)
+        if not self.wait_ready():
+            raise SystemExit("mooncake_store: the node did not start")
 
     def wait_ready(self):
         """The library logs to standard output too: skip until the node's own word."""
@@ -277,7 +287,23 @@ class Rates:
         return sum(done) / (time.perf_counter() - start)
 
 
-def take_turns(peer, out):
+class Own:
+    """The client that lends memory itself, once it is asked for."""
+
+    def __init__(self):
+        self.peer = None
+
+    def run(self, op, size, count):
+        if self.peer is None:
+            self.peer = Peer(lends=True)
+        return self.peer.run(op, size, count)
+
+    def close(self):
+        if self.peer:
+            self.peer.close()
+
+
+def take_turns(peer, own, out):
     rates = Rates(peer)
     print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin:
@@ -289,7 +315,8 @@ def take_turns(peer, out):
             print(json.dumps({"op": words[0], "per_second": rate}), file=out, flush=True)
             continue
         op, size, count = words[0], int(words[1]), int(words[2])
-        times = peer.run(op, size, count)
+        kind, _, own_op = op.partition("own_")
+        times = own.run(own_op, size, count) if own_op else peer.run(kind, size, count)
         print(json.dumps({"op": op, "size": size, "us": times}), file=out, flush=True)
 
 
@@ -328,15 +355,17 @@ def main():
     options = parser.parse_args()
     os.environ.setdefault("MC_LOG_LEVEL", "ERROR")
     os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("MC_STORE_MEMCPY", "1")
     if options.node:
         serve_segment(options.node)
         return
     out = own_output()
-    peer = None
+    peer, own = None, Own()
     try:
         peer = Peer()
-        take_turns(peer, out) if options.serve else run_alone(peer, out)
+        take_turns(peer, own, out) if options.serve else run_alone(peer, out)
     finally:
+        own.close()
         if peer:
             peer.close()
 
