@@ -4,7 +4,8 @@
  * Passes the frames of one connection after the other on, except requests or
  * replies (and pushes) of a verb that a test wants kept back: they are lost, or wait until they
  * are let go.  So an answer is lost, and what follows it is not, whatever the
- * machine is busy with.
+ * machine is busy with.  Nor is a deadline waited for: where a test wants it, the node
+ * hears of a lost request or reply at once what it would hear then, MC_TIMEOUT.
  *
  * Threads   One of its own; the functions here may be called by any other.
  */
@@ -24,7 +25,7 @@
 #include "engine/base/net.h"
 #include "engine/rpc/wire.h"
 
-enum between_what { BETWEEN_PASS, BETWEEN_LOSE, BETWEEN_HOLD };
+enum between_what { BETWEEN_PASS, BETWEEN_LOSE, BETWEEN_TIME_OUT, BETWEEN_HOLD };
 enum between_way { BETWEEN_REQUESTS, BETWEEN_REPLIES, BETWEEN_WAYS };
 
 struct between_stream {
@@ -40,6 +41,7 @@ struct between {
 	int listener;
 	int wake[2];
 	struct between_stream streams[BETWEEN_WAYS]; /* of the thread */
+	uint32_t epoch;				     /* of the thread: the master's */
 
 	/* protected by lock */
 	pthread_mutex_t lock;
@@ -53,8 +55,9 @@ struct between {
 
 /* -- its thread -- */
 
-static inline bool between_keeps(struct between *between, enum between_way way,
-				 const struct frame *frame, const uint8_t *bytes, size_t size)
+static inline enum between_what between_keeps(struct between *between, enum between_way way,
+					      const struct frame *frame, const uint8_t *bytes,
+					      size_t size)
 {
 	WITH_LOCK(&between->lock);
 	enum between_what what =
@@ -62,12 +65,44 @@ static inline bool between_keeps(struct between *between, enum between_way way,
 	if (what == BETWEEN_HOLD)
 		put_bytes(&between->streams[way].held, bytes, size);
 	between->kept += what != BETWEEN_PASS;
-	return what != BETWEEN_PASS;
+	return what;
 }
 
 static inline bool between_send(int fd, const uint8_t *bytes, size_t size)
 {
 	return send(fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+/* To the node, instead of what the master says. */
+static inline bool between_time_out(struct between *between, const struct frame *frame)
+{
+	uint8_t header[MC_FRAME_HEADER_SIZE];
+	struct frame reply = {.kind = MC_FRAME_REPLY,
+			      .verb = frame->verb,
+			      .status = MC_TIMEOUT,
+			      .epoch = between->epoch,
+			      .request_id = frame->request_id};
+
+	frame_encode(header, &reply);
+	return between_send(between->streams[BETWEEN_REPLIES].to, header, sizeof(header));
+}
+
+/* What becomes of one frame.  False: the connection is gone. */
+static inline bool between_frame(struct between *between, enum between_way way,
+				 const struct frame *frame, const uint8_t *bytes, size_t size)
+{
+	if (way == BETWEEN_REPLIES)
+		between->epoch = frame->epoch;
+	switch (between_keeps(between, way, frame, bytes, size)) {
+	case BETWEEN_PASS:
+		return between_send(between->streams[way].to, bytes, size);
+	case BETWEEN_TIME_OUT:
+		return between_time_out(between, frame);
+	case BETWEEN_LOSE:
+	case BETWEEN_HOLD:
+		break;
+	}
+	return true;
 }
 
 /* Pass on what came.  False: the connection is gone. */
@@ -88,8 +123,7 @@ static inline bool between_pass(struct between *between, enum between_way way)
 		size_t size = MC_FRAME_HEADER_SIZE + frame.size;
 		if (stream->in.size - at < size)
 			break;
-		if (!between_keeps(between, way, &frame, stream->in.data + at, size) &&
-		    !between_send(stream->to, stream->in.data + at, size))
+		if (!between_frame(between, way, &frame, stream->in.data + at, size))
 			return false;
 		at += size;
 	}

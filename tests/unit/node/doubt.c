@@ -2,18 +2,19 @@
 #include "tests/unit/node/between.h"
 #include "tests/unit/node/cluster.h"
 
-#define DOUBT_MS 1500 /* after so long an answer has not come */
+#define DOUBT_MS 1500 /* of the test that waits for it: an answer has not come */
 
 static struct between between;
 static struct node *writer;
-static char path[128]; /* of its pool */
+static uint32_t timeout_ms; /* its; 0: longer than anything here takes */
+static char path[128];	    /* of its pool */
 
 static void start(void)
 {
 	writer = cluster_start(&(struct cluster_node){.path = path,
 						      .name = "writer",
 						      .transport = "tcp",
-						      .timeout_ms = DOUBT_MS,
+						      .timeout_ms = timeout_ms,
 						      .master = between.address});
 }
 
@@ -28,9 +29,9 @@ static void end(void)
 {
 	node_close(writer, true);
 	between_stop(&between);
+	timeout_ms = 0;
 }
 
-/* A deadline as short as the writer's may pass on a busy machine. */
 static bool reads(struct node *node, const char *name, size_t size, unsigned number)
 {
 	struct object *object;
@@ -125,7 +126,7 @@ START_TEST(a_put_that_the_master_has_stays)
 {
 	begin();
 	put_first(_i);
-	between_do(&between, BETWEEN_LOSE, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REPLIES, MC_VERB_PUBLISH);
 	ck_assert_int_eq(ways[_i].put(100, 2), MC_TIMEOUT);
 	EVENTUALLY(reads(b, "key", 100, 2));
 	EVENTUALLY(reads(writer, "key", 100, 2));
@@ -142,7 +143,7 @@ START_TEST(a_put_that_the_master_has_not_leaves_what_was_there)
 {
 	begin();
 	put_first(_i);
-	between_do(&between, BETWEEN_LOSE, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
 	ck_assert_int_eq(ways[_i].put(100, 2), MC_TIMEOUT);
 	/* What is changed in place is what there is; it is not lost. */
 	bool in_place = ways[_i].put == put_in_place;
@@ -167,7 +168,7 @@ END_TEST
 static void put_in_doubt(int way, enum between_way lost)
 {
 	put_first(way);
-	between_do(&between, BETWEEN_LOSE, lost, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_TIME_OUT, lost, MC_VERB_PUBLISH);
 	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
 	ck_assert_int_eq(ways[way].put(100, 2), MC_TIMEOUT);
 	EVENTUALLY(between_kept(&between) >= 2);
@@ -179,6 +180,7 @@ START_TEST(what_is_looked_up_before_the_answer_is_not_withdrawn)
 	struct object *object;
 	struct turn turn;
 
+	timeout_ms = DOUBT_MS;
 	begin();
 	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
 	object = create(writer, "key.tmp");
@@ -323,7 +325,7 @@ START_TEST(what_may_replace_nothing_does_not_later)
 	write_bytes(writer, object, 100, 2);
 	node_release(writer, object, true);
 	cluster_forget(writer, object);
-	between_do(&between, BETWEEN_LOSE, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
 	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
 	ck_assert_int_eq(rename_name(writer, "key.tmp", "key", true), MC_TIMEOUT);
 	put(b, "key", 100, 1);
@@ -461,7 +463,7 @@ static enum mc_status put_where_nothing_is(void)
 START_TEST(what_may_replace_nothing_is_not_taken_back_unanswered)
 {
 	begin();
-	between_do(&between, BETWEEN_LOSE, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REQUESTS, MC_VERB_PUBLISH);
 	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
 	ck_assert_int_eq(put_where_nothing_is(), MC_TIMEOUT);
 	struct mc_master *other = restart_elsewhere();
@@ -490,7 +492,7 @@ END_TEST
 START_TEST(what_may_replace_nothing_is_taken_back_when_it_was_announced)
 {
 	begin();
-	between_do(&between, BETWEEN_LOSE, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REPLIES, MC_VERB_PUBLISH);
 	between_do(&between, BETWEEN_HOLD, BETWEEN_REQUESTS, MC_VERB_ANNOUNCE);
 	ck_assert_int_eq(put_where_nothing_is(), MC_TIMEOUT);
 	node_close(writer, false);
