@@ -20,8 +20,9 @@ class Missed(Exception):
 
 
 class Lane:
-    def __init__(self, world, report):
+    def __init__(self, world, begin, report):
         self.world = world
+        self.begin = begin          # called with (row, action)
         self.report = report        # called with (row, action, seconds, text of what is wrong)
         self.rounds = []
         self.filled = False         # what is there may be evicted from now on
@@ -34,12 +35,14 @@ class Lane:
                 if row.meanwhile and action != "stop":
                     continue
                 begin = time.monotonic()
+                self.begin(row, action)
                 text = self._row(row, action)
                 self.report(row, action, time.monotonic() - begin, text)
                 failed = failed or bool(text)
                 if failed and stop_at_first:
                     return
         begin = time.monotonic()
+        self.begin(None, "restart")
         self.report(None, "restart", time.monotonic() - begin, self._all_again())
 
     def _row(self, row, action):

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "mount"), os.path.join(HERE, "..", "integration"), HERE]
@@ -25,6 +26,8 @@ sys.dont_write_bytecode = True
 
 import cluster  # noqa: E402
 import lane  # noqa: E402
+import lanes  # noqa: E402
+import lanes_test  # noqa: E402
 import runner  # noqa: E402
 import syscalls  # noqa: E402
 import table  # noqa: E402
@@ -43,6 +46,8 @@ def parse(argv):
     parser.add_argument("--all", action="store_true",
                         help="also hit other processes at each step of a change")
     parser.add_argument("--jobs", type=int, default=3, metavar="N", help="clusters at a time")
+    parser.add_argument("--limit", type=float, default=300, metavar="SECONDS",
+                        help="a step that takes longer hangs: its lane is ended (%(default)s)")
     parser.add_argument("--stop", action="store_true", help="end a lane at its first failure")
     parser.add_argument("--list", action="store_true", help="print the rows and end")
     parser.add_argument("--quick", action="store_true", help="only kill")
@@ -69,14 +74,16 @@ def compare(known):
         [f"the table takes {name}, which no program has" for name in sorted(table.points() - known)]
 
 
-def run_lane(options, home, name, rows):
-    """In a process of its own.  Ends it; the exit status is the number of failures, at most 100."""
+def run_lane(options, home, name, rows, steps):
+    """In a process of its own; (passed, failed)."""
     counts = {"ok": 0, "FAIL": 0}
 
+    def what(row, action):
+        return f"{action} {text_of(row) if row else 'everything is started anew'}"
+
     def report(row, action, seconds, wrong):
-        what = text_of(row) if row else "everything is started anew"
         counts["FAIL" if wrong else "ok"] += 1
-        print(f"{'FAIL' if wrong else 'ok  '} {name}: {action} {what}  {seconds:.1f} s" +
+        print(f"{'FAIL' if wrong else 'ok  '} {name}: {what(row, action)}  {seconds:.1f} s" +
               ("\n    " + wrong.replace("\n", "\n    ") if wrong else ""), flush=True)
         if wrong:
             print("    " + own.logs(60).replace("\n", "\n    "), flush=True)
@@ -86,63 +93,32 @@ def run_lane(options, home, name, rows):
     actions = [options.action] if options.action else ["kill"] if options.quick else \
         ["kill", "stop"]
     variant = cluster.Variant(True, runner.uring_switched_on())
+    steps.begin("its processes are started")
     with cluster.Cluster(cluster.Programs(options.bin), variant, home) as own:
         try:
             site = WORLDS.get(name, world.EtcdWorld)(own, folder)
-            lane.Lane(site, report).run(rows, actions, options.stop)
+            lane.Lane(site, lambda row, action: steps.begin(what(row, action)),
+                      report).run(rows, actions, options.stop)
         except BaseException:
             report(None, "broken", 0.0, traceback.format_exc())
-    with open(os.path.join(os.path.dirname(home), f"{name}.counts"), "w") as out:
-        out.write(f"{counts['ok']} {counts['FAIL']}")
+        steps.begin("its processes are ended")
+    return counts["ok"], counts["FAIL"]
 
 
-def start(options, home, name, rows):
-    own = os.path.join(home, name)
-    os.makedirs(own)
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        syscalls.die_with_parent()
-        run_lane(options, own, name, rows)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
-
-
-def run_lanes(options, home, lanes):
-    """(passed, failed)."""
-    waiting, running = list(lanes.items()), {}
-    while waiting or running:
-        while waiting and len(running) < options.jobs:
-            name, rows = waiting.pop(0)
-            running[start(options, home, name, rows)] = name
-        pid, _ = os.wait()
-        running.pop(pid, None)
-    passed = failed = 0
-    for name in lanes:
-        try:
-            with open(os.path.join(home, f"{name}.counts")) as counts:
-                ok, wrong = map(int, counts.read().split())
-        except OSError:
-            print(f"FAIL {name}: the lane did not come to its end")
-            ok, wrong = 0, 1
-        passed, failed = passed + ok, failed + wrong
-    return passed, failed
+def run_lanes(options, home, rows):
+    def play(own, name, its, steps):
+        return run_lane(options, own, name, its, steps)
+    return lanes.Lanes(home, options.jobs, options.limit, play).run(rows)
 
 
 def chosen(options):
-    lanes = {**table.LANES, **(table.OTHERS if options.all else {})}
+    """{name of the lane: its rows}."""
+    chosen = {**table.LANES, **(table.OTHERS if options.all else {})}
     if options.only:
-        lanes = {name: [row for row in rows
-                        if any(word in f"{name}: {text_of(row)}" for word in options.only)]
-                 for name, rows in lanes.items()}
-    return {name: rows for name, rows in lanes.items() if rows}
+        chosen = {name: [row for row in rows
+                         if any(word in f"{name}: {text_of(row)}" for word in options.only)]
+                  for name, rows in chosen.items()}
+    return {name: rows for name, rows in chosen.items() if rows}
 
 
 def lacking(programs):
@@ -154,10 +130,10 @@ def lacking(programs):
 
 def main():
     options = parse(sys.argv[1:])
-    lanes = chosen(options)
+    rows = chosen(options)
     if options.list:
-        for name, rows in lanes.items():
-            for row in rows:
+        for name, its in rows.items():
+            for row in its:
                 print(f"{name}: {text_of(row)}")
         return 0
     programs = cluster.Programs(options.bin)
@@ -170,6 +146,9 @@ def main():
         print(f"in {options.bin} are programs without failpoints: cmake -DMOONCAKE_FAILPOINTS=ON")
         return 2
     wrong = compare(known)
+    tests = unittest.defaultTestLoader.loadTestsFromModule(lanes_test)
+    judged = unittest.TextTestRunner(verbosity=0, stream=sys.stdout).run(tests)
+    wrong += [f"{test}\n{text}" for test, text in judged.failures + judged.errors]
     for text in wrong:
         print(f"FAIL {text}")
     lack = lacking(programs)
@@ -181,9 +160,9 @@ def main():
     os.chmod(home, 0o755)
     try:
         with runner.UringSwitch():
-            passed, failed = run_lanes(options, home, lanes)
+            passed, failed = run_lanes(options, home, rows)
     finally:
-        for name in lanes:
+        for name in rows:
             cluster.sweep(os.path.join(home, name))
         shutil.rmtree(home, ignore_errors=True)
     print(f"took {time.monotonic() - begin:.0f} s, {len(known)} steps")

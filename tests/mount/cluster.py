@@ -351,14 +351,7 @@ class Cluster:
                               preexec_fn=syscalls.die_with_parent, check=False)
 
     def logs(self, line_count=40):
-        """The ends of all logs, for a failure report."""
-        parts = []
-        directory = self.path("logs")
-        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
-            with open(os.path.join(directory, name), errors="replace") as log:
-                lines = log.read().splitlines()[-line_count:]
-            parts.append(f"--- {name}\n" + "\n".join(lines))
-        return "\n".join(parts)
+        return logs_of(self.home, line_count)
 
     def close(self):
         for process in reversed(self.started):
@@ -376,6 +369,17 @@ class Cluster:
 
     def __exit__(self, *_):
         self.close()
+
+
+def logs_of(home, line_count):
+    """The ends of all logs of the cluster in HOME, for a failure report."""
+    parts = []
+    directory = os.path.join(home, "logs")
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+        with open(os.path.join(directory, name), errors="replace") as log:
+            lines = log.read().splitlines()[-line_count:]
+        parts.append(f"--- {name}\n" + "\n".join(lines))
+    return "\n".join(parts)
 
 
 def kill_recorded(home):
