@@ -46,7 +46,7 @@ def status_without_a_master_still_tells_of_the_mount(cluster):
 
 @on_cluster(variants="ends")
 def a_hanging_daemon_ends_in_a_sentence_not_in_a_hang(cluster):
-    master = cluster.master()
+    master = cluster.master(**{"ttl-ms": 60000})
     node = cluster.node(master)
     put(at(node, "k"), b"x")
     put(cluster.path("in"), b"x")
@@ -61,6 +61,28 @@ def a_hanging_daemon_ends_in_a_sentence_not_in_a_hang(cluster):
     finally:
         node.signal(signal.SIGCONT)
     assert get(cluster.path("out")) == b"as it was"
+
+
+@on_cluster(variants="one")
+def mounts_that_hang_are_named_and_another_is_taken(cluster):
+    master = cluster.master()
+    hanging = [cluster.node(master, name) for name in ("a", "b")]
+    node = cluster.node(master, "c")
+    put(at(node, "k"), b"x")
+    for each in hanging:
+        each.signal(signal.SIGSTOP)
+    try:
+        done = ends(cluster, master, OK, "get", "k", "-")
+        assert done.stdout == b"x", done.stdout
+        for each in hanging:
+            assert each.path.encode() in done.stderr, done.stderr
+        node.signal(signal.SIGSTOP)
+        done = ends(cluster, master, UNREACHABLE, "-t", "200ms", "get", "k", "-")
+        for each in (*hanging, node):
+            assert each.path.encode() in done.stderr, done.stderr
+    finally:
+        for each in (*hanging, node):
+            each.signal(signal.SIGCONT)
 
 
 @on_cluster(variants="one")

@@ -10,13 +10,16 @@
 #include <mooncake/protocol.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/mountinfo.h"
+#include "tools/mooncake/complaint.h"
 #include "tools/mooncake/task.h"
 
 #define MOUNT_TYPE	     "fuse.mooncakefs"
 #define MOUNT_COUNT_MAX	     256u
 #define MOUNT_ATTRIBUTE_SIZE 65536u
+#define MOUNT_EARLIER_NS     1000000000ull /* for those before one that would do */
 
 /* What the process that asks the mount works on. */
 struct reading {
@@ -34,8 +37,7 @@ static enum mc_status read_attribute(struct task *task)
 	return size < 0 ? mc_status_from_errno(errno) : MC_OK;
 }
 
-enum mc_status mount_attribute(const char *path, const char *name, uint32_t timeout_ms,
-			       char **value)
+static struct reading *reading_new(const char *path, const char *name, uint32_t timeout_ms)
 {
 	struct reading *reading = task_new(sizeof(*reading));
 
@@ -43,6 +45,13 @@ enum mc_status mount_attribute(const char *path, const char *name, uint32_t time
 	reading->name = name;
 	reading->task.work = read_attribute;
 	reading->task.timeout_ms = timeout_ms + MOUNT_GRACE_MS;
+	return reading;
+}
+
+enum mc_status mount_attribute(const char *path, const char *name, uint32_t timeout_ms,
+			       char **value)
+{
+	struct reading *reading = reading_new(path, name, timeout_ms);
 	enum mc_status status = task_run(&reading->task);
 	if (!status) {
 		*value = strdup(reading->value);
@@ -80,13 +89,20 @@ static size_t mounts_here(char *paths[MOUNT_COUNT_MAX])
 	return count;
 }
 
-static void ask_facts(struct mount *mount, const char *path, uint32_t timeout_ms)
+/* What a reading of its status came to. */
+static void take_facts(struct mount *mount, const struct reading *reading, enum mc_status status,
+		       uint32_t timeout_ms)
 {
+	const char *path = reading->path;
+
 	free(mount->path);
 	mount->path = strdup(path);
-	mount->state = mount_attribute(path, "user.mooncake.status", timeout_ms, &mount->facts);
-	if (mount->state == MC_OK)
+	mount->state = status;
+	if (mount->state == MC_OK) {
+		mount->facts = strdup(reading->value);
+		MUST(mount->facts != NULL);
 		return;
+	}
 	if (mount->state == MC_TIMEOUT)
 		say_why(mount, "the mount at %s did not answer within %u ms: its daemon hangs",
 			path, timeout_ms + MOUNT_GRACE_MS);
@@ -119,6 +135,57 @@ static bool same_master(const char *a, const char *b)
 	return strcmp(texts[0], texts[1]) == 0;
 }
 
+/* It has answered, and belongs to the master that is wanted, if any is. */
+static bool reading_fits(struct reading *reading, const char *master)
+{
+	if (!reading->task.finished || reading->task.status)
+		return false;
+	const struct mount mount = {.facts = reading->value};
+	CLEANUP_FREE char *own = mount_fact(&mount, "master_option", &(const char *){NULL});
+	return !master || (own && same_master(own, master));
+}
+
+/* The mounts of this machine, all asked at once. */
+struct search {
+	struct reading *readings[MOUNT_COUNT_MAX];
+	struct task *tasks[MOUNT_COUNT_MAX];
+	size_t count;
+	const char *master;
+	uint64_t found_ns; /* when the first was known to fit; 0: none is */
+};
+
+/* The first is wanted, so those before one that fits are waited for, but not long. */
+static bool enough(void *context)
+{
+	struct search *search = context;
+	bool pending = false;
+
+	for (size_t i = 0; i < search->count; i++) {
+		if (!search->tasks[i]->finished) {
+			pending = true;
+		} else if (reading_fits(search->readings[i], search->master)) {
+			if (!search->found_ns)
+				search->found_ns = clock_ns();
+			return !pending || clock_ns() - search->found_ns > MOUNT_EARLIER_NS;
+		}
+	}
+	return false;
+}
+
+static void search_run(struct search *search, uint32_t timeout_ms)
+{
+	char *paths[MOUNT_COUNT_MAX];
+
+	search->count = mounts_here(paths);
+	for (size_t i = 0; i < search->count; i++) {
+		search->readings[i] = reading_new(paths[i], "user.mooncake.status", timeout_ms);
+		search->tasks[i] = &search->readings[i]->task;
+		free(paths[i]);
+	}
+	if (search->count > 0)
+		task_run_all(search->tasks, search->count, enough, search);
+}
+
 /* It answers, and belongs to the master that is wanted. */
 static bool fits(struct mount *mount, const char *master)
 {
@@ -147,30 +214,71 @@ static void none_of(struct mount *mount, const char *master)
 	mount->state = MC_NOT_FOUND;
 }
 
-void mount_find(const char *path, const char *master, uint32_t timeout_ms, struct mount *mount)
+/* Add one to the list of those that did not answer. */
+static void add_hanging(char **hanging, const char *path)
 {
-	char *paths[MOUNT_COUNT_MAX];
-	size_t count = 0;
+	char *before = *hanging;
+
+	MUST(asprintf(hanging, "%s%s%s", before ? before : "", before ? ", " : "", path) >= 0);
+	free(before);
+}
+
+static void say_hanging(struct mount *mount, const char *hanging, bool found, uint32_t timeout_ms)
+{
+	if (found) {
+		complain("no answer from the mount at %s: took that at %s", hanging, mount->path);
+		return;
+	}
+	say_why(mount, "the mount at %s did not answer within %u ms: its daemon hangs", hanging,
+		timeout_ms + MOUNT_GRACE_MS);
+	mount->state = MC_TIMEOUT;
+}
+
+/* The first mount of this machine that answers and fits. */
+static void find_here(const char *master, uint32_t timeout_ms, struct mount *mount)
+{
+	struct search search = {.master = master};
+	CLEANUP_FREE char *hanging = NULL;
 	bool found = false;
 
-	*mount = (struct mount){.state = MC_NOT_FOUND};
-	if (path) {
-		paths[count++] = strdup(path);
-		MUST(paths[0] != NULL);
-	} else {
-		count = mounts_here(paths);
-	}
-	if (count == 0)
+	search_run(&search, timeout_ms);
+	if (search.count == 0)
 		say_why(mount, "no mooncakefs is mounted on this machine");
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < search.count; i++) {
+		const struct task *task = search.tasks[i];
+		if (!found && !task->finished)
+			add_hanging(&hanging, search.readings[i]->path);
 		if (!found) {
-			ask_facts(mount, paths[i], timeout_ms);
+			take_facts(mount, search.readings[i],
+				   task->finished ? task->status : MC_TIMEOUT, timeout_ms);
 			found = fits(mount, master);
 		}
-		free(paths[i]);
+		task_free(search.readings[i]);
 	}
+	if (hanging)
+		say_hanging(mount, hanging, found, timeout_ms);
 	if (!found && master)
 		none_of(mount, master);
+}
+
+/* The one at a path, whoever's it is. */
+static void find_at(const char *path, const char *master, uint32_t timeout_ms, struct mount *mount)
+{
+	struct reading *reading = reading_new(path, "user.mooncake.status", timeout_ms);
+
+	take_facts(mount, reading, task_run(&reading->task), timeout_ms);
+	task_free(reading);
+	if (!fits(mount, master) && master)
+		none_of(mount, master);
+}
+
+void mount_find(const char *path, const char *master, uint32_t timeout_ms, struct mount *mount)
+{
+	*mount = (struct mount){.state = MC_NOT_FOUND};
+	if (path)
+		find_at(path, master, timeout_ms, mount);
+	else
+		find_here(master, timeout_ms, mount);
 }
 
 void mount_fini(struct mount *mount)

@@ -30,7 +30,9 @@ struct mount {
 };
 
 /*
- * Find a mount: the one at `path`, or with NULL the first of this machine.
+ * Find a mount: the one at `path`, or with NULL the first of this machine that
+ * answers.  All are asked at once; who is taken in the place of one that does not
+ * answer is complained of.
  * With a master, one that belongs to it.  mount->state tells.
  */
 void mount_find(const char *path, const char *master, uint32_t timeout_ms, struct mount *mount);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "tools/mooncake/complaint.h"
@@ -155,6 +156,7 @@ static void give_up(const struct watch *watch)
 
 	task->given_up = true;
 	kill(watch->child, SIGKILL);
+	close(watch->alive);
 	if (task->undo_set)
 		unlink(task->undo);
 }
@@ -164,6 +166,7 @@ static enum mc_status outcome(const struct watch *watch)
 	const struct task *task = watch->task;
 
 	waitpid(watch->child, NULL, 0);
+	close(watch->alive);
 	if (!task->finished) {
 		complain("the process that did the work was killed");
 		return MC_IO;
@@ -173,28 +176,74 @@ static enum mc_status outcome(const struct watch *watch)
 	return task->status;
 }
 
-enum mc_status task_run(struct task *task)
+static void begin(struct watch *watch, struct task *task)
 {
-	struct watch watch = {.task = task};
 	pid_t parent = getpid();
 	int ends[2];
 
 	MUST(pipe2(ends, O_CLOEXEC) == 0);
 	fflush(NULL);
-	catch_signals(on_signal);
-	watch.alive = ends[0];
-	watch.child = fork();
-	MUST(watch.child >= 0);
-	if (watch.child == 0)
+	*watch = (struct watch){.task = task, .alive = ends[0]};
+	watch->child = fork();
+	MUST(watch->child >= 0);
+	if (watch->child == 0)
 		child_run(task, parent); /* holds ends[1] to its end */
 	close(ends[1]);
+}
+
+enum mc_status task_run(struct task *task)
+{
+	struct watch watch;
+
+	catch_signals(on_signal);
+	begin(&watch, task);
 	progress_begin(&watch.progress, task->title);
 	bool ended = watch_child(&watch);
 	progress_end(&watch.progress);
 	if (!ended)
 		give_up(&watch);
 	catch_signals(SIG_DFL);
-	enum mc_status status = ended ? outcome(&watch) : MC_TIMEOUT;
-	close(ends[0]);
-	return status;
+	return ended ? outcome(&watch) : MC_TIMEOUT;
+}
+
+/* Wait a moment, and see to those that are gone.  How many are not. */
+static size_t watch_some(struct watch *watches, struct pollfd *fds, size_t count)
+{
+	size_t left = 0;
+
+	(void)poll(fds, count, TASK_LOOK_MS);
+	for (size_t i = 0; i < count; i++) {
+		if (signal_number && fds[i].fd >= 0)
+			end_interrupted(&watches[i]);
+		if (fds[i].fd >= 0 && fds[i].revents) {
+			watches[i].task->status = outcome(&watches[i]);
+			watches[i].task->finished = true;
+			fds[i].fd = -1;
+		}
+		left += fds[i].fd >= 0;
+	}
+	return left;
+}
+
+void task_run_all(struct task *const *tasks, size_t count, task_enough_fn *enough, void *context)
+{
+	CLEANUP_FREE struct watch *watches = calloc(count + 1, sizeof(*watches));
+	CLEANUP_FREE struct pollfd *fds = calloc(count + 1, sizeof(*fds));
+	uint64_t since = clock_ns();
+	size_t left = count;
+
+	MUST(watches && fds);
+	catch_signals(on_signal);
+	for (size_t i = 0; i < count; i++) {
+		begin(&watches[i], tasks[i]);
+		fds[i] = (struct pollfd){.fd = watches[i].alive, .events = POLLIN};
+	}
+	while (left > 0 && !enough(context) &&
+	       clock_ns() - since <= tasks[0]->timeout_ms * 1000000ull)
+		left = watch_some(watches, fds, count);
+	for (size_t i = 0; i < count; i++) {
+		if (fds[i].fd >= 0)
+			give_up(&watches[i]);
+	}
+	catch_signals(SIG_DFL);
 }

@@ -12,7 +12,7 @@
  * struct with what the work needs and yields.
  *
  * Ownership   task_new/task_free, in the process that watches.
- * Threads     One at a time; no other task runs meanwhile.
+ * Threads     One; no other task runs meanwhile, but those that were begun together.
  */
 #ifndef TOOLS_MOONCAKE_TASK_H
 #define TOOLS_MOONCAKE_TASK_H
@@ -64,6 +64,14 @@ void task_free(void *task);
  * MC_TIMEOUT   with task->given_up: nothing moved for timeout_ms
  */
 MC_MUST_CHECK enum mc_status task_run(struct task *task);
+
+/*
+ * Run several at once, without titles, until all have ended, `enough` says so, or the
+ * timeout of the first has passed: it is one deadline for all of them.  What has not
+ * `finished` then is given up.  The status of the others stands in them.
+ */
+typedef bool task_enough_fn(void *context);
+void task_run_all(struct task *const *tasks, size_t count, task_enough_fn *enough, void *context);
 
 /* In the work: tell that a step was made, of so many bytes. */
 void task_step(struct task *task, uint64_t bytes);
