@@ -39,6 +39,11 @@ struct notifier {
 	bool stopping;
 };
 
+static int epoch_raise(struct fs *fs)
+{
+	return fs->epoch ? fuse_lowlevel_notify_increment_epoch(fs->session) : 0;
+}
+
 static void tell_kernel(struct fs *fs, const struct notice *n)
 {
 	int error = 0;
@@ -46,9 +51,12 @@ static void tell_kernel(struct fs *fs, const struct notice *n)
 	switch (n->kind) {
 	case NOTICE_ATTR:
 		error = fuse_lowlevel_notify_inval_inode(fs->session, n->id, -1, 0);
+		/* The answer that makes it known may be on its way still: no name of it counts. */
+		if (error == -ENOENT)
+			error = epoch_raise(fs);
 		break;
 	case NOTICE_ALL:
-		error = fs->epoch ? fuse_lowlevel_notify_increment_epoch(fs->session) : 0;
+		error = epoch_raise(fs);
 		break;
 	case NOTICE_CALL:
 		n->call(n->context);

@@ -307,7 +307,7 @@ static enum mc_status move(struct call *call, struct entry **entry, struct entry
 	struct mc_master *master = call->master;
 
 	master_part(master);
-	master_session_invalidate(master, call->session, MC_INVALIDATE_NAME, item->parent,
+	master_session_invalidate(master, call->session, MC_INVALIDATE_MOVED, item->parent,
 				  (*entry)->id, item->name, item->name_size);
 	if (target && entry_is_directory(target) == entry_is_directory(*entry)) {
 		change_lost(master, call->session, target);

@@ -91,6 +91,45 @@ static enum mc_status session_welcome(void *context, struct reader *body)
 	return MC_OK;
 }
 
+static void name_gone_locked(struct node *node, uint64_t parent, uint64_t id, const char *name)
+{
+	struct object *directory = object_find(&node->objects, parent);
+	struct object *object = object_lookup(&node->objects, parent, name, strlen(name));
+
+	if (directory)
+		node_note_name_locked(node, directory, name);
+	/* By now the name may mean an object that came after the one told of. */
+	if (object && object->attr.id == id && object_is(object, OBJECT_PUBLISHED) &&
+	    !object_is(object, OBJECT_PUBLISHING)) {
+		node_lost_name_locked(node, object);
+		object_unname(&node->objects, object);
+	}
+}
+
+/*
+ * The kernel may find the object under its new name and under the old one, and does
+ * nothing at all for a rename from one name of an object to another: so all of its
+ * names are taken back.
+ */
+static void moved_locked(struct node *node, uint64_t id)
+{
+	const struct object *object = object_find(&node->objects, id);
+
+	if (object && object->user)
+		node->events.forget_all(node->events.context);
+}
+
+static void attr_changed_locked(struct node *node, uint64_t id)
+{
+	struct object *object = object_find(&node->objects, id);
+
+	if (!object)
+		return;
+	object->known_session = 0;
+	free(object->xattrs);
+	object->xattrs = NULL;
+}
+
 static void push_invalidate(struct node *node, struct reader *body)
 {
 	uint16_t count = get_u16(body);
@@ -105,27 +144,12 @@ static void push_invalidate(struct node *node, struct reader *body)
 			break;
 		counter_add(&node->counters, COUNTER_INVALIDATIONS, 1);
 		node_lock(node);
-		if (what == MC_INVALIDATE_NAME) {
-			struct object *directory = object_find(&node->objects, parent);
-			if (directory)
-				node_note_name_locked(node, directory, name);
-			struct object *object =
-				object_lookup(&node->objects, parent, name, strlen(name));
-			/* By now the name may mean an object that came after the one told of. */
-			if (object && object->attr.id == id &&
-			    object_is(object, OBJECT_PUBLISHED) &&
-			    !object_is(object, OBJECT_PUBLISHING)) {
-				node_lost_name_locked(node, object);
-				object_unname(&node->objects, object);
-			}
-		} else {
-			struct object *object = object_find(&node->objects, id);
-			if (object) {
-				object->known_session = 0;
-				free(object->xattrs);
-				object->xattrs = NULL;
-			}
-		}
+		if (what == MC_INVALIDATE_MOVED)
+			moved_locked(node, id);
+		if (what == MC_INVALIDATE_NAME || what == MC_INVALIDATE_MOVED)
+			name_gone_locked(node, parent, id, name);
+		else
+			attr_changed_locked(node, id);
 		node_unlock(node);
 		if (what == MC_INVALIDATE_ATTR)
 			node->events.forget_attr(node->events.context, id);

@@ -251,8 +251,8 @@
  *
  * History
  *   1   first; since then, in what was reserved: placement, REPLICA bad and refuse,
- *       POLICY*, AWAIT, NODE_SET, DRAIN, REPLICATE, KIND, SHELF, SUCCEEDED, bits 1 and 2
- *       of a node's state, role 2, age of a request
+ *       POLICY*, AWAIT, NODE_SET, DRAIN, REPLICATE, KIND, SHELF, SUCCEEDED,
+ *       MC_INVALIDATE_MOVED, bits 1 and 2 of a node's state, role 2, age of a request
  */
 #ifndef MOONCAKE_PROTOCOL_H
 #define MOONCAKE_PROTOCOL_H
@@ -368,8 +368,9 @@ enum mc_node_op {
 };
 
 enum mc_invalidate {
-	MC_INVALIDATE_NAME = 1, /* the name is gone or means another object */
-	MC_INVALIDATE_ATTR = 2, /* attributes, version or content of id changed; name is empty */
+	MC_INVALIDATE_NAME = 1,	 /* the name is gone or means another object */
+	MC_INVALIDATE_ATTR = 2,	 /* attributes, version or content of id changed; name is empty */
+	MC_INVALIDATE_MOVED = 3, /* as NAME; the object has another name now */
 };
 
 enum mc_pull_flag {
