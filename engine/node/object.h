@@ -65,6 +65,7 @@ struct object {
 	uint32_t children;    /* records that have a name under this directory */
 	uint32_t loans;	      /* peers that hold it */
 	int draft_fd;	      /* an unlinked file of the pool, -1 when linked */
+	enum mc_status lost;  /* why a draft went that was to be published: each close says so */
 	uint64_t known_ns;    /* when the attributes came from the master */
 	struct object *older; /* SIEVE list */
 	struct object *newer;

@@ -338,7 +338,7 @@ static bool nameless(const struct object *object)
 }
 
 /* The master has it not: the file loses its name. */
-static void publish_withdraw_locked(struct publishing *p)
+static void publish_withdraw_locked(struct publishing *p, enum mc_status status)
 {
 	struct node *node = p->node;
 	struct object *object = p->offer.object;
@@ -348,6 +348,7 @@ static void publish_withdraw_locked(struct publishing *p)
 	object->flags |= OBJECT_DIRTY;
 	/* Nobody ever sees it; who has it open may go on in vain. */
 	if (own_name_locked(p) || (p->first && nameless(object))) {
+		object->lost = status;
 		node_lost_name_locked(node, object);
 		node_removed_locked(node, object);
 	}
@@ -359,7 +360,7 @@ static void publish_failed(struct publishing *p, enum mc_status status)
 
 	node_lock(node);
 	node_offer_end_locked(&p->offer);
-	publish_withdraw_locked(p);
+	publish_withdraw_locked(p, node_change_status(status));
 	node_unlock(node);
 	if (status != MC_EXISTS)
 		log_warn("a publish failed name=\"%s\" id=%" PRIx64 " status=\"%s\"", p->offer.name,
@@ -442,7 +443,7 @@ static void lost_locked(struct node *node, struct publishing *p)
 	struct object *object = p->offer.object;
 
 	if (p->first) {
-		publish_withdraw_locked(p);
+		publish_withdraw_locked(p, MC_TIMEOUT);
 		return;
 	}
 	node->events.let_go(node->events.context, object);

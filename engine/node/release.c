@@ -18,13 +18,14 @@ static void flush(struct node *node, struct object *object, uint32_t states, nod
 		     !object->parent || !(object->flags & states);
 	if (!clean && !object_is(object, OBJECT_PUBLISHED))
 		clean = object_name_staging(object->name);
+	enum mc_status lost = object->lost;
 	publish.parent = object->parent;
 	publish.name = clean ? NULL : strdup(object->name);
 	if (!clean)
 		object_ref(publish.parent);
 	node_unlock(node);
 	if (clean) {
-		done(context, MC_OK, object);
+		done(context, lost, object);
 		return;
 	}
 	if (publish.name)
@@ -35,7 +36,10 @@ static void flush(struct node *node, struct object *object, uint32_t states, nod
 	free((char *)publish.name);
 }
 
-/* Who closes what another close left in doubt hears how it ended. */
+/*
+ * Who closes what another close left in doubt hears how it ended, and what another
+ * could not publish, that it was lost: it may be the one that was written to.
+ */
 void node_flush(struct node *node, struct object *object, node_done_fn *done, void *context)
 {
 	flush(node, object, OBJECT_DIRTY | OBJECT_DOUBT, done, context);

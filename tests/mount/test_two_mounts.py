@@ -490,6 +490,21 @@ def fallen_metadata_caching_shows_changes_at_once(cluster):
         assert not os.path.exists(at(b, "k"))
 
 
+@on_cluster()
+def every_close_of_a_file_that_could_not_be_published_says_so(cluster):
+    master = cluster.master()
+    a, b = cluster.node(master, "a"), cluster.node(master, "b", immutable="on")
+    fd = os.open(at(b, "k"), os.O_CREAT | os.O_WRONLY, 0o644)
+    put(at(a, "k"), b"first")
+    # A child that a fork left with the file closes it before its writer has written.
+    with fails(errno.EEXIST):
+        os.close(os.dup(fd))
+    os.write(fd, b"second")
+    with fails(errno.EEXIST):
+        os.close(fd)
+    assert get(at(b, "k")) == b"first"
+
+
 @on_cluster(variants="one")
 def an_immutable_mount_refuses_a_second_put_of_a_key(cluster):
     node = cluster.node(cluster.master(), immutable="on")
