@@ -10,6 +10,7 @@ with the thread that started them.
 
 import random
 import signal
+import threading
 import time
 
 from cluster import wait_until
@@ -125,9 +126,20 @@ class Site:
                             lambda name=name: self.nodes[name].kill(),
                             lambda name=name: self._node_again(name)),
                       Fault(f"{name} is stopped", name, STOP_S,
-                            lambda name=name: self.nodes[name].signal(signal.SIGSTOP),
+                            lambda name=name: self._stop(self.nodes[name]),
                             lambda name=name: self.nodes[name].signal(signal.SIGCONT))]
         return found + self._cuts()
+
+    @staticmethod
+    def _stop(node):
+        """
+        It goes on in any case: a process that is started meanwhile closes, between its
+        fork and its exec, what clients have open on this mount, and waits for the node.
+        """
+        node.signal(signal.SIGSTOP)
+        goes_on = threading.Timer(STOP_S[1], node.signal, (signal.SIGCONT,))
+        goes_on.daemon = True
+        goes_on.start()
 
     def _cuts(self):
         """Where every process has a machine of its own: cables to pull."""
