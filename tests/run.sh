@@ -34,7 +34,8 @@ build        gcc, warnings are errors
 unit         unit and conformance tests of the gcc build
 mount        the mount suite on real kernel mounts
 integration  several processes together
-faults       random faults under load, and a judge of what clients saw
+faults       random faults under load, also of masters over etcd, and a judge of what
+             clients saw
 failpoints   processes killed and stopped at each step of their work, in a build for that
 soak         faults for half an hour, also of masters over etcd, and other processes hit
              at each step; only when named
@@ -271,6 +272,7 @@ stage_integration() {
 stage_faults() {
     suite suite 1800 tests/faults/run.py --schedules 20 --bin build/bin "${short[@]}"
     suite network 1800 tests/faults/run.py --network --schedules 12 --bin build/bin "${short[@]}"
+    suite etcd 1800 tests/faults/run.py --etcd --schedules 10 --bin build/bin "${short[@]}"
 }
 
 stage_failpoints() {
