@@ -89,9 +89,10 @@ enum mc_status engine_region_text(struct mc_engine *engine, const void *memory, 
 
 static void unregister(struct mc_engine *engine, struct region *region)
 {
-	while (region->fabric_count > 0) {
-		uint32_t i = --region->fabric_count;
-		engine->fabrics[i]->ops->unregister_region(engine->fabrics[i], region->keys[i]);
+	for (uint32_t i = engine->fabric_count; i-- > 0;) {
+		struct fabric *fabric = engine->fabrics[i];
+		if (region->fabrics & 1u << i)
+			fabric->ops->unregister_region(fabric, region->keys[i]);
 	}
 	region_remove(&engine->regions, region);
 }
@@ -104,13 +105,16 @@ static enum mc_status tell_fabrics(struct mc_engine *engine, struct region *regi
 
 	said.access |= region->access & MC_REGION_REMOTE_READ ? FABRIC_REMOTE_READ : 0;
 	said.access |= region->access & MC_REGION_REMOTE_WRITE ? FABRIC_REMOTE_WRITE : 0;
-	while (region->fabric_count < engine->fabric_count && !status) {
-		struct fabric *fabric = engine->fabrics[region->fabric_count];
-		status = fabric->ops->register_region(fabric, &said, buffer,
-						      &region->keys[region->fabric_count]);
-		region->fabric_count += !status;
+	for (uint32_t i = 0; i < engine->fabric_count && !status; i++) {
+		struct fabric *fabric = engine->fabrics[i];
+		status = fabric->ops->register_region(fabric, &said, buffer, &region->keys[i]);
+		if (!status)
+			region->fabrics |= 1u << i;
+		/* What is a GPU's goes by those fabrics only that can reach it. */
+		if (status == MC_NOT_SUPPORTED && region->gpu)
+			status = MC_OK;
 	}
-	return status;
+	return status ? status : region->fabrics ? MC_OK : MC_NOT_SUPPORTED;
 }
 
 /* All but making it visible. */

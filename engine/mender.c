@@ -52,7 +52,10 @@ static void end(struct slice *slice, enum mc_status status)
 	transfer_end(slice, status);
 }
 
-/* Take the segment's target of now.  MC_ACCESS: the memory is not there any more. */
+/*
+ * Take the segment's target of now.  MC_ACCESS: the memory is not there any more.
+ * MC_NOT_SUPPORTED: it goes by a fabric now that can't touch ours.
+ */
 static enum mc_status aim_anew(struct mc_engine *engine, struct slice *slice)
 {
 	struct target *target = segment_target(&engine->segments, slice->task->segment);
@@ -62,6 +65,8 @@ static enum mc_status aim_anew(struct mc_engine *engine, struct slice *slice)
 
 	if (!status && left < slice->work.length)
 		status = MC_ACCESS;
+	if (!status && !(slice->region->fabrics & 1u << target->channel->fabric))
+		status = MC_NOT_SUPPORTED;
 	bool refused = slice->why == MC_ACCESS && target == slice->target;
 	if (status || refused) {
 		target_unref(target);

@@ -105,6 +105,7 @@ enum mc_status region_reserve(struct region_table *table, const struct region_wi
 	if (snprintf(made->location, sizeof(made->location), "%s", wish->location) >=
 	    (int)sizeof(made->location))
 		return MC_INVALID;
+	made->gpu = fabric_location_is_gpu(made->location);
 	pthread_rwlock_wrlock(&table->lock);
 	enum mc_status status = insert_locked(table, made);
 	pthread_rwlock_unlock(&table->lock);
@@ -190,6 +191,25 @@ bool region_covers(struct region_table *table, const void *memory, uint64_t leng
 	}
 	pthread_rwlock_unlock(&table->lock);
 	return covered;
+}
+
+bool region_copyable(struct region_table *table, const void *memory, uint64_t length)
+{
+	uintptr_t begin = (uintptr_t)memory;
+	bool copyable = true;
+
+	pthread_rwlock_rdlock(&table->lock);
+	size_t at = position_locked(table, begin);
+	for (at -= at > 0; at < table->count && copyable; at++) {
+		const struct region *region = table->regions[at];
+		uintptr_t first = (uintptr_t)region->memory;
+		if (first >= begin && first - begin >= length)
+			break;
+		bool before = first < begin && begin - first >= region->length;
+		copyable = before || !region->gpu;
+	}
+	pthread_rwlock_unlock(&table->lock);
+	return copyable;
 }
 
 enum mc_status region_each(struct region_table *table,

@@ -31,10 +31,11 @@ struct region {
 	uint64_t length;
 	uint32_t access; /* enum mc_region_access */
 	bool continues;	 /* what was registered begins in the region before it */
+	bool gpu;	 /* the processor can't touch it */
 	char location[REGION_LOCATION_SIZE];
 	const void *keys[REGION_FABRICS_MAX]; /* one a fabric of the engine */
 	struct segment_desc *said;	      /* a descriptor of it alone */
-	uint32_t fabric_count;		      /* that know it */
+	uint32_t fabrics;		      /* bit i: fabric i knows it */
 	/* protected by the table's lock */
 	bool ready;
 	/* atomic */
@@ -94,6 +95,9 @@ void region_done(struct region *region);
 
 /* All of these bytes are registered, in one region or in several side by side. */
 bool region_covers(struct region_table *table, const void *memory, uint64_t length);
+
+/* None of what is registered of these bytes is a GPU's. */
+bool region_copyable(struct region_table *table, const void *memory, uint64_t length);
 
 /* Call each() for every one that is ready, under the shared lock, until one fails. */
 MC_MUST_CHECK enum mc_status

@@ -167,6 +167,8 @@ static enum mc_status cut_slice(struct mc_batch *batch, struct task *task, struc
 	slice->region = region_use(&engine->regions, local);
 	if (!slice->region)
 		return MC_INVALID;
+	if (!(slice->region->fabrics & 1u << target->channel->fabric))
+		return MC_NOT_SUPPORTED;
 	uint64_t here = slice->region->length - (uint64_t)(local - slice->region->memory);
 	left = left < there ? left : there;
 	left = left < here ? left : here;
@@ -391,6 +393,19 @@ static enum mc_status check_remote(struct mc_engine *engine, struct segment *seg
 	return status;
 }
 
+/* A copy within the process. */
+static enum mc_status check_within(struct mc_engine *engine, const struct mc_request *request)
+{
+	void *other = (void *)(uintptr_t)request->remote;
+
+	if (!region_covers(&engine->regions, other, request->length))
+		return MC_ACCESS;
+	return region_copyable(&engine->regions, request->local, request->length) &&
+			       region_copyable(&engine->regions, other, request->length)
+		       ? MC_OK
+		       : MC_NOT_SUPPORTED;
+}
+
 static enum mc_status check(struct mc_engine *engine, const struct mc_request *request,
 			    struct task *task)
 {
@@ -404,10 +419,7 @@ static enum mc_status check(struct mc_engine *engine, const struct mc_request *r
 	atomic_store(&task->open, 1);
 	atomic_store(&task->state, MC_TASK_PENDING);
 	if (local)
-		return region_covers(&engine->regions, (void *)(uintptr_t)request->remote,
-				     request->length)
-			       ? MC_OK
-			       : MC_ACCESS;
+		return check_within(engine, request);
 	task->segment = segment_use(&engine->segments, request->segment);
 	if (!task->segment)
 		return MC_NOT_FOUND;

@@ -40,6 +40,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct fabric;
 struct fabric_peer;
@@ -60,6 +61,12 @@ struct fabric_region {
 	const char *location; /* "cpu:0", "cuda:1", "*" */
 	uint32_t access; /* enum fabric_access: what peers may do; local use is always allowed */
 };
+
+/* Memory of a GPU, which the processor can't touch. */
+static inline bool fabric_location_is_gpu(const char *location)
+{
+	return strncmp(location, "cuda:", 5) == 0;
+}
 
 /* One piece of a request, moved by one operation on one path. */
 struct fabric_slice {
@@ -130,7 +137,8 @@ struct fabric_ops {
 	 * it (keys).  *key is what slices give back, valid until unregister.  Slow:
 	 * may pin pages; not called under locks, and by several threads at once.
 	 *
-	 * MC_NO_MEMORY   the device or the system has no room for it
+	 * MC_NO_MEMORY       the device or the system has no room for it
+	 * MC_NOT_SUPPORTED   it is a GPU's, which this fabric can't touch
 	 */
 	enum mc_status (*register_region)(struct fabric *fabric, const struct fabric_region *region,
 					  struct segment_buffer *buffer, const void **key);

@@ -116,7 +116,8 @@ struct mc_region {
  * node changes, the segment's descriptor has another buffer), or NULL (as "*", but it
  * stays one buffer).  Only RDMA chooses devices by it.
  *
- * MC_EXISTS   it overlaps what is registered
+ * MC_EXISTS          it overlaps what is registered
+ * MC_NOT_SUPPORTED   it is a GPU's, and no protocol here can reach that
  */
 MC_MUST_CHECK enum mc_status mc_engine_register(struct mc_engine *engine, void *memory,
 						size_t length, const char *location,
@@ -212,6 +213,7 @@ MC_MUST_CHECK enum mc_status mc_batch_new(struct mc_engine *engine, size_t tasks
  * MC_NOT_FOUND   the segment is not open
  * MC_ACCESS      no such memory in the segment, also after its descriptor was
  *                fetched anew
+ * MC_NOT_SUPPORTED   a copy within the process, of memory of a GPU
  */
 MC_MUST_CHECK enum mc_status mc_batch_submit(struct mc_batch *batch,
 					     const struct mc_request *requests, size_t count);

@@ -109,6 +109,8 @@ enum mc_status nvmeof_register(struct fabric *base, const struct fabric_region *
 	uint64_t parts = (given->length + REGION_PART - 1) / REGION_PART;
 
 	(void)buffer; /* nobody reaches our memory over this fabric */
+	if (fabric_location_is_gpu(given->location))
+		return MC_NOT_SUPPORTED;
 	/* Of a larger one, the rest goes without. */
 	if (parts > SLOTS_MAX)
 		parts = SLOTS_MAX;

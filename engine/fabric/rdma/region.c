@@ -110,7 +110,7 @@ static enum mc_status fill_region(struct region *made, const struct fabric_regio
 	int fd = -1;
 	enum mc_status status = MC_OK;
 
-	if (strncmp(region->location, "cuda:", 5) == 0)
+	if (fabric_location_is_gpu(region->location))
 		status = cuda_export(region->memory, region->length, &fd, &offset);
 	if (!status)
 		status = register_all(made, region, fd, offset);

@@ -128,6 +128,9 @@ static enum mc_status shm_register(struct fabric *fabric, const struct fabric_re
 				   struct segment_buffer *buffer, const void **key)
 {
 	struct shm *shm = shm_of(fabric);
+
+	if (fabric_location_is_gpu(said->location))
+		return MC_NOT_SUPPORTED;
 	CLEANUP_FREE struct shm_region *region = calloc(1, sizeof(*region));
 
 	if (!region)

@@ -128,7 +128,9 @@ static enum mc_status tcp_register(struct fabric *fabric, const struct fabric_re
 	struct tcp *tcp = tcp_of(fabric);
 	struct vault_entry *entry = NULL;
 
-	/* Sockets take any memory: only what peers may reach is noted. */
+	if (fabric_location_is_gpu(region->location))
+		return MC_NOT_SUPPORTED;
+	/* Sockets take any other memory: only what peers may reach is noted. */
 	if (region->access) {
 		enum mc_status status = vault_add(&tcp->vault, region, buffer->key, &entry);
 		if (status)

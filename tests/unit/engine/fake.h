@@ -30,6 +30,7 @@ static struct {
 	atomic_int refuse;	/* what submit answers */
 	atomic_uint tries[FAKE_PATHS];
 	_Atomic uint64_t region_max;
+	atomic_bool reaches_gpus;
 } fake_rules;
 
 struct fake {
@@ -166,6 +167,8 @@ static inline enum mc_status fake_register(struct fabric *fabric,
 {
 	struct fake *fake = fake_of(fabric);
 
+	if (fabric_location_is_gpu(region->location) && !atomic_load(&fake_rules.reaches_gpus))
+		return MC_NOT_SUPPORTED;
 	WITH_LOCK(&fake->lock);
 	fake->regions++;
 	buffer->key = (uint64_t)(uintptr_t)region->memory;

@@ -1,8 +1,11 @@
 /* Engines of one host: which fabric carries their bytes, and that each that could does. */
 #include <check.h>
 #include <mooncake/engine.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
@@ -89,6 +92,123 @@ START_TEST(the_nearest_fabric_that_both_have_carries)
 }
 END_TEST
 
+/* --- the kernel's word ----------------------------------------------------------------------- */
+
+#define STRANGER 65534u
+
+struct card {
+	char name[SEGMENT_NAME_SIZE];
+	uint64_t address;
+};
+
+/* As a user without privileges; dumpable: whether others of it may look into its memory. */
+static struct mc_engine *open_as_user(bool dumpable)
+{
+	struct mc_engine_config config = {
+		.metadata = "P2PHANDSHAKE", .listen = "127.0.0.1", .announce = "127.0.0.1"};
+	struct mc_engine *engine;
+
+	if (setresgid(STRANGER, STRANGER, STRANGER) != 0 ||
+	    setresuid(STRANGER, STRANGER, STRANGER) != 0 || prctl(PR_SET_DUMPABLE, dumpable) != 0)
+		_exit(2);
+	/* Where Yama asks for it; where it doesn't, this fails. */
+	if (dumpable)
+		(void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+	return mc_engine_open(&config, &engine) == MC_OK ? engine : NULL;
+}
+
+static int lend(bool dumpable, int to, int from)
+{
+	struct mc_engine *engine = open_as_user(dumpable);
+	struct card card = {0};
+	void *memory;
+	char byte;
+
+	if (!engine || mc_memory_alloc(SIZE, &memory) ||
+	    mc_engine_register(engine, memory, SIZE, "*", MC_REGION_DEFAULT))
+		return 3;
+	memset(memory, 0x5a, SIZE);
+	snprintf(card.name, sizeof(card.name), "%s", mc_engine_name(engine));
+	card.address = (uint64_t)(uintptr_t)memory;
+	if (write(to, &card, sizeof(card)) != sizeof(card))
+		return 4;
+	(void)!read(from, &byte, 1);
+	return 0;
+}
+
+/* 0: what was read is right, and this fabric carried it. */
+static int borrow(const struct card *card, const char *carrier)
+{
+	struct mc_engine *engine = open_as_user(true);
+	uint8_t *here = malloc(SIZE);
+	mc_segment_id id;
+
+	if (!engine || !here || mc_engine_register(engine, here, SIZE, "*", MC_REGION_LOCAL) ||
+	    mc_segment_open(engine, card->name, 0, &id))
+		return 5;
+	if (move(engine, MC_READ, here, id, (void *)(uintptr_t)card->address))
+		return 6;
+	if (here[0] != 0x5a || here[SIZE - 1] != 0x5a)
+		return 7;
+	return strcmp(carrier_of(engine, id), carrier) == 0 ? 0 : 8;
+}
+
+static int outcome_of(pid_t child)
+{
+	int outcome;
+
+	ck_assert_int_eq(waitpid(child, &outcome, 0), child);
+	ck_assert(WIFEXITED(outcome));
+	return WEXITSTATUS(outcome);
+}
+
+START_TEST(where_the_kernel_forbids_to_copy_tcp_carries)
+{
+	bool dumpable = _i == 1;
+	struct card card;
+	int up[2], down[2];
+
+	if (geteuid() != 0) {
+		fprintf(stderr, "skipped: only root can become a user without privileges\n");
+		return;
+	}
+	ck_assert(pipe(up) == 0 && pipe(down) == 0);
+	pid_t lender = fork();
+	if (lender == 0) {
+		close(down[1]);
+		_exit(lend(dumpable, up[1], down[0]));
+	}
+	close(up[1]);
+	ck_assert_int_eq(read(up[0], &card, sizeof(card)), sizeof(card));
+	pid_t borrower = fork();
+	if (borrower == 0)
+		_exit(borrow(&card, dumpable ? "shm" : "tcp"));
+	ck_assert_int_eq(outcome_of(borrower), 0);
+	close(down[1]);
+	ck_assert_int_eq(outcome_of(lender), 0);
+}
+END_TEST
+
+/* --- memory of a GPU ---------------------------------------------------------------------------
+ */
+
+START_TEST(memory_of_a_gpu_that_nothing_here_can_reach_is_refused)
+{
+	struct mc_engine *engine = open_engine("gpu", "shm,tcp");
+	struct mc_engine_stats stats;
+	void *memory;
+
+	ck_assert_int_eq(mc_memory_alloc(SIZE, &memory), MC_OK);
+	ck_assert_int_eq(mc_engine_register(engine, memory, SIZE, "cuda:0", MC_REGION_DEFAULT),
+			 MC_NOT_SUPPORTED);
+	mc_engine_stats(engine, &stats);
+	ck_assert_uint_eq(stats.regions, 0);
+	ck_assert_int_eq(mc_engine_register(engine, memory, SIZE, "*", MC_REGION_DEFAULT), MC_OK);
+	mc_engine_close(engine);
+	mc_memory_free(memory);
+}
+END_TEST
+
 START_TEST(a_neighbour_that_restarted_is_found_again)
 {
 	struct mc_engine *near = open_engine("near", NULL), *far = open_engine("far", NULL);
@@ -125,6 +245,8 @@ int main(void)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_loop_test(tcase, the_nearest_fabric_that_both_have_carries, 0, ARRAY_SIZE(rows));
 	tcase_add_test(tcase, a_neighbour_that_restarted_is_found_again);
+	tcase_add_loop_test(tcase, where_the_kernel_forbids_to_copy_tcp_carries, 0, 2);
+	tcase_add_test(tcase, memory_of_a_gpu_that_nothing_here_can_reach_is_refused);
 	suite_add_tcase(s, tcase);
 	log_set_level("error");
 	return suite_run(s);

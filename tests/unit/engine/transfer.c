@@ -324,6 +324,34 @@ START_TEST(wrong_requests_are_refused_and_nothing_of_their_call_begins)
 }
 END_TEST
 
+START_TEST(the_processor_copies_nothing_of_a_gpu)
+{
+	struct world world;
+
+	world_open(&world);
+	struct mc_request one = request(&world, MC_READ, 0, 4096);
+	ck_assert_int_eq(mc_engine_unregister(world.near, world.here), MC_OK);
+	ck_assert_int_eq(mc_engine_register(world.near, world.here, SIZE, "cuda:0", 0),
+			 MC_NOT_SUPPORTED);
+	atomic_store(&fake_rules.reaches_gpus, true);
+	ck_assert_int_eq(mc_engine_register(world.near, world.here, SIZE / 2, "cuda:0", 0), MC_OK);
+	ck_assert_int_eq(
+		mc_engine_register(world.near, world.here + SIZE / 2, SIZE / 2, "cpu:0", 0), MC_OK);
+	ck_assert_int_eq(move(&world, MC_READ, 0, SIZE), MC_OK);
+	struct mc_batch *batch = batch_of(&world, 1);
+	one.segment = MC_SEGMENT_LOCAL;
+	one.remote = (uint64_t)(uintptr_t)world.here + SIZE / 2;
+	ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_NOT_SUPPORTED);
+	one.local = world.here + SIZE / 2 - 1;
+	ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_NOT_SUPPORTED);
+	one.local = world.here + SIZE / 2;
+	ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_OK);
+	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_OK);
+	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+	world_close(&world);
+}
+END_TEST
+
 START_TEST(registrations_do_not_overlap)
 {
 	struct world world;
@@ -620,6 +648,7 @@ static Suite *suite(void)
 	tcase_add_test(right, what_finds_no_room_goes_on_later);
 	tcase_add_test(right, more_slices_than_the_pool_has_are_moved);
 	tcase_add_test(right, wrong_requests_are_refused_and_nothing_of_their_call_begins);
+	tcase_add_test(right, the_processor_copies_nothing_of_a_gpu);
 	tcase_add_test(right, registrations_do_not_overlap);
 	tcase_add_test(failing, a_path_that_fails_is_left_for_another);
 	tcase_add_loop_test(failing, what_fails_everywhere_fails_the_task_and_says_why, 0,

@@ -483,6 +483,128 @@ START_TEST(a_segment_of_another_host_is_not_connected_to)
 }
 END_TEST
 
+START_TEST(memory_of_a_gpu_is_refused)
+{
+	struct lender lender;
+	struct segment_buffer buffer = {0};
+	const void *key;
+
+	lender_open(&lender, true);
+	struct fabric_region region = {lender.memory, SIZE, "cuda:0", BOTH};
+	ck_assert_int_eq(ops->register_region(lender.fabric, &region, &buffer, &key),
+			 MC_NOT_SUPPORTED);
+	ck_assert_uint_eq(buffer.key, 0);
+	lender_close(&lender);
+}
+END_TEST
+
+/* --- who is somebody else ------------------------------------------------------------------------
+ */
+
+#define STRANGER 65534u
+
+/* Not a test's failure: nobody else can be had. */
+static bool can_be_another(void)
+{
+	if (geteuid() == 0)
+		return true;
+	fprintf(stderr, "skipped: only root can become another user\n");
+	return false;
+}
+
+static void become_another(void)
+{
+	if (setresgid(STRANGER, STRANGER, STRANGER) != 0 ||
+	    setresuid(STRANGER, STRANGER, STRANGER) != 0)
+		_exit(2);
+}
+
+static int outcome_of(pid_t child)
+{
+	int outcome;
+
+	ck_assert_int_eq(waitpid(child, &outcome, 0), child);
+	ck_assert(WIFEXITED(outcome));
+	return WEXITSTATUS(outcome);
+}
+
+/* It may connect, as anybody may to such a socket, and hears nothing but the end. */
+static int borrow_as_another(const struct lender *lender)
+{
+	struct shm_message message = {.kind = SHM_HELLO};
+	int fd;
+
+	become_another();
+	int socket = shm_socket_connect(strrchr(lender->desc->endpoints[0], '/') + 1);
+	if (socket < 0)
+		return 3;
+	struct pollfd readable = {.fd = socket, .events = POLLIN};
+	(void)!shm_message_send(socket, &message, -1);
+	if (poll(&readable, 1, 20000) != 1)
+		return 4;
+	return shm_message_receive(socket, &message, &fd) == MC_UNREACHABLE ? 0 : 5;
+}
+
+START_TEST(another_user_is_lent_nothing)
+{
+	struct lender lender;
+
+	if (!can_be_another())
+		return;
+	lender_open(&lender, _i);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(borrow_as_another(&lender));
+	ck_assert_int_eq(outcome_of(child), 0);
+	wait_for_connections(lender.fabric, 0);
+	lender_close(&lender);
+}
+END_TEST
+
+/* Say where another user lends memory, and stay until told to go. */
+static int lend_as_another(int to, int from)
+{
+	struct lender lender;
+	char endpoint[256] = "", byte;
+
+	become_another();
+	lender_open(&lender, true);
+	snprintf(endpoint, sizeof(endpoint), "%s", lender.desc->endpoints[0]);
+	if (write(to, endpoint, sizeof(endpoint)) != sizeof(endpoint))
+		return 3;
+	(void)!read(from, &byte, 1);
+	return 0;
+}
+
+START_TEST(from_another_user_nothing_is_borrowed)
+{
+	struct lender own;
+	struct segment_desc *desc;
+	struct fabric_peer *peer;
+	char endpoint[256];
+	int up[2], down[2];
+
+	if (!can_be_another())
+		return;
+	ck_assert(pipe(up) == 0 && pipe(down) == 0);
+	pid_t child = fork();
+	if (child == 0) {
+		close(down[1]);
+		_exit(lend_as_another(up[1], down[0]));
+	}
+	ck_assert_int_eq(read(up[0], endpoint, sizeof(endpoint)), sizeof(endpoint));
+	lender_open(&own, true);
+	ck_assert_int_eq(segment_desc_new(SEGMENT_TCP, "another", &desc), MC_OK);
+	ck_assert_int_eq(segment_desc_add_endpoint(desc, endpoint), MC_OK);
+	ck_assert_int_eq(ops->connect(own.fabric, desc, &peer), MC_NOT_SUPPORTED);
+	ck_assert_uint_eq(connections(own.fabric), 0);
+	segment_desc_unref(desc);
+	lender_close(&own);
+	close(down[1]);
+	ck_assert_int_eq(outcome_of(child), 0);
+}
+END_TEST
+
 /* --- under load --------------------------------------------------------------------------------
  */
 
@@ -604,6 +726,9 @@ static Suite *suite(void)
 	tcase_add_test(tcase, who_is_dropped_in_the_middle_of_a_copy_is_waited_for);
 	tcase_add_test(tcase, a_lender_that_could_kill_us_is_left);
 	tcase_add_test(tcase, a_segment_of_another_host_is_not_connected_to);
+	tcase_add_test(tcase, memory_of_a_gpu_is_refused);
+	tcase_add_loop_test(tcase, another_user_is_lent_nothing, 0, 2);
+	tcase_add_test(tcase, from_another_user_nothing_is_borrowed);
 	tcase_add_loop_test(tcase, nobody_writes_to_memory_that_was_unregistered, 0, 2);
 	tcase_add_test(tcase, more_regions_than_loans_are_all_reached_and_all_let_go);
 	suite_add_tcase(s, tcase);
