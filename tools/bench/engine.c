@@ -219,6 +219,7 @@ static const char *const seating_suffixes[SEATING_COUNT] = {"", "_apart", "_free
 static void contest_row(struct contest *contest, const char *suffix, double value, const char *unit,
 			const char *reference, double reference_value)
 {
+	const char *protocol = contest->yard->run->options.protocol;
 	char op[32];
 
 	snprintf(op, sizeof(op), "%s%s%s", contest->one.opcode == MC_READ ? "read" : "write",
@@ -230,7 +231,8 @@ static void contest_row(struct contest *contest, const char *suffix, double valu
 							      .value = value,
 							      .unit = unit,
 							      .reference = reference,
-							      .reference_value = reference_value});
+							      .reference_value = reference_value,
+							      .protocol = protocol});
 }
 
 /* Our number beside each yardstick of its kind, or alone. */

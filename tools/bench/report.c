@@ -25,7 +25,8 @@ static const struct bar {
 	const char *reference;
 	enum bar_kind kind;
 	double limit;
-	const char *unit; /* NULL: any */
+	const char *unit;     /* NULL: any */
+	const char *protocol; /* NULL: any */
 } bars[] = {
 	{"local", "get_mmap", 1 * MIB, "dev_shm", RATIO_AT_MOST, 0.95},
 	{"local", "get_mmap", 4 * MIB, "dev_shm", RATIO_AT_MOST, 0.4},
@@ -56,12 +57,12 @@ static const struct bar {
 	{"master", "lookup_alone", 0, NULL, RATIO_AT_MOST, 1.3},
 	{"master", "memory", 0, "bar", RATIO_AT_MOST, 1.0},
 	{"flat", "stat", 0, "dir_100", RATIO_AT_MOST, 1.2},
-	{"engine", "read", 4 * MIB, "iperf3", RATIO_AT_LEAST, 0.8},
+	{"engine", "read", 4 * MIB, "iperf3", RATIO_AT_LEAST, 0.8, NULL, "tcp"},
 	{"engine", "read", 4 * MIB, "mooncake", RATIO_AT_LEAST, 1.2},
 	{"engine", "read", 4 * KIB, "mooncake", RATIO_AT_LEAST, 8},
-	{"engine", "read_p50", 8, "rtt", RATIO_AT_MOST, 1.3},
-	{"engine", "read_p50_apart", 8, "rtt", RATIO_AT_MOST, 1.3},
-	{"engine", "read_p50_free", 8, "rtt", RATIO_AT_MOST, 1.3},
+	{"engine", "read_p50", 8, "rtt", RATIO_AT_MOST, 1.3, NULL, "tcp"},
+	{"engine", "read_p50_apart", 8, "rtt", RATIO_AT_MOST, 1.3, NULL, "tcp"},
+	{"engine", "read_p50_free", 8, "rtt", RATIO_AT_MOST, 1.3, NULL, "tcp"},
 	{"engine", "read", 1 * MIB, "ib_read_bw", RATIO_AT_LEAST, 0.9},
 	{"engine", "read_p50", 8, "ib_read_lat", RATIO_AT_MOST, 1.5},
 	{"engine", "idle", 0, NULL, VALUE_AT_MOST, 1},
@@ -101,7 +102,8 @@ static const struct bar *bar_find(const struct row *row)
 
 		if (text_fits(bar->bench, row->bench) && text_fits(bar->op, row->op) &&
 		    (bar->size == 0 || bar->size == row->size) &&
-		    text_fits(bar->reference, row->reference) && text_fits(bar->unit, row->unit))
+		    text_fits(bar->reference, row->reference) && text_fits(bar->unit, row->unit) &&
+		    text_fits(bar->protocol, row->protocol))
 			return bar;
 	}
 	return NULL;

@@ -27,6 +27,7 @@ struct row {
 	const char *unit;
 	const char *reference;	/* NULL: none */
 	double reference_value; /* NAN: not available */
+	const char *protocol;	/* of a transfer, where its bar depends on it; else NULL */
 };
 
 struct report {
