@@ -124,10 +124,11 @@ static int lend(bool dumpable, int to, int from)
 	void *memory;
 	char byte;
 
-	if (!engine || mc_memory_alloc(SIZE, &memory) ||
-	    mc_engine_register(engine, memory, SIZE, "*", MC_REGION_DEFAULT))
+	if (!engine || mc_memory_alloc(SIZE, &memory))
 		return 3;
 	memset(memory, 0x5a, SIZE);
+	if (mc_engine_register(engine, memory, SIZE, "*", MC_REGION_DEFAULT))
+		return 3;
 	snprintf(card.name, sizeof(card.name), "%s", mc_engine_name(engine));
 	card.address = (uint64_t)(uintptr_t)memory;
 	if (write(to, &card, sizeof(card)) != sizeof(card))

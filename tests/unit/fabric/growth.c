@@ -191,6 +191,8 @@ struct trial {
 	struct segment_desc *guarded; /* to be read only */
 	uint8_t *guard;
 	const void *guard_key;
+	pid_t nursery;
+	int orders, cards; /* to and from it */
 	struct moving movings[MANY];
 };
 
@@ -328,24 +330,82 @@ static uint32_t fail_when_disconnected(struct trial *trial)
 	return all_are(trial, MC_CANCELLED);
 }
 
-/* A process that lends memory stops, so that nothing ends too soon, and is killed. */
+/*
+ * Where lenders come from: a process without threads, forked before there are any here.
+ * Told to go on it has a lender and stops it, so that nothing ends too soon; told once
+ * more it kills it.
+ */
+static void breed(int row, int from, int to)
+{
+	static struct card card;
+	char byte;
+
+	while (read(from, &byte, 1) == 1) {
+		pid_t child = lender_start(row, &card);
+		if (child <= 0 || kill(child, SIGSTOP) != 0 ||
+		    waitpid(child, NULL, WUNTRACED) != child ||
+		    write(to, &card, sizeof(card)) != sizeof(card))
+			_exit(1);
+		if (read(from, &byte, 1) != 1)
+			_exit(0);
+		lender_end(child);
+		if (write(to, "", 1) != 1)
+			_exit(1);
+	}
+	_exit(0);
+}
+
+static void nursery_start(struct trial *trial)
+{
+	int orders[2], cards[2];
+
+	ck_assert(pipe(orders) == 0 && pipe(cards) == 0);
+	trial->nursery = fork();
+	ck_assert_int_ge(trial->nursery, 0);
+	if (trial->nursery == 0) {
+		close(orders[1]);
+		close(cards[0]);
+		breed(trial->row, orders[0], cards[1]);
+	}
+	close(orders[0]);
+	close(cards[1]);
+	trial->orders = orders[1];
+	trial->cards = cards[0];
+}
+
+static void nursery_end(struct trial *trial)
+{
+	close(trial->orders);
+	close(trial->cards);
+	ck_assert_int_eq(waitpid(trial->nursery, NULL, 0), trial->nursery);
+}
+
+static void order(struct trial *trial, void *answer, size_t size)
+{
+	ck_assert_int_eq(write(trial->orders, "", 1), 1);
+	for (size_t sum = 0; sum < size;) {
+		ssize_t got = read(trial->cards, (char *)answer + sum, size - sum);
+		ck_assert_int_gt(got, 0);
+		sum += (size_t)got;
+	}
+}
+
 static uint32_t fail_when_the_peer_dies(struct trial *trial)
 {
 	const struct fabric_ops *ops = trial->world.near.ops;
 	struct card *card = malloc(sizeof(*card));
-	pid_t child = lender_start(trial->row, card);
 	struct fabric_peer *peer;
 	struct segment_desc *desc;
+	char byte;
 
-	ck_assert_int_gt(child, 0);
+	ck_assert_ptr_nonnull(card);
+	order(trial, card, sizeof(*card));
 	ck_assert_int_eq(segment_desc_parse(card->text, card->size, &desc), MC_OK);
-	ck_assert_int_eq(kill(child, SIGSTOP), 0);
-	ck_assert_int_eq(waitpid(child, NULL, WUNTRACED), child);
 	ck_assert_int_eq(ops->connect(trial->world.near.fabric, desc, &peer), MC_OK);
 	for (uint32_t i = 0; i < MANY; i++)
 		lender_prepare(&trial->world, &trial->movings[i], card, desc, i * LENGTH, LENGTH);
 	lender_submit(&trial->world, peer, trial->movings, MANY);
-	lender_end(child);
+	order(trial, &byte, 1);
 	moving_wait(&trial->world, trial->movings, MANY);
 	ops->disconnect(peer);
 	segment_desc_unref(desc);
@@ -379,6 +439,7 @@ static const struct {
 static bool trial_open(struct trial *trial, int row)
 {
 	trial->row = row;
+	nursery_start(trial);
 	if (!world_open(&trial->world, row, BOTH))
 		return false;
 	trial->guard =
@@ -397,6 +458,7 @@ static void trial_close(struct trial *trial)
 	segment_desc_unref(trial->guarded);
 	munmap(trial->guard, 2 * LENGTH);
 	world_close(&trial->world);
+	nursery_end(trial);
 }
 
 /* Everything is as before, and transfers work.  What is being closed may take a while. */
