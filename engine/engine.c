@@ -7,6 +7,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/environment.h"
+#include "engine/fabric/topology.h"
 
 #define SLICE_SIZE_MAX	 (1u << 30)
 #define PROBE_TIMEOUT_MS 500u
@@ -549,6 +550,18 @@ static void engine_free(struct mc_engine *engine)
 	free(engine);
 }
 
+/* Also where no device is there to be chosen by it. */
+static bool priority_is_valid(const char *priority)
+{
+	static const char *const none[] = {"none"};
+	struct topology *topology;
+
+	if (topology_parse(priority, none, 1, &topology) != MC_OK)
+		return false;
+	topology_free(topology);
+	return true;
+}
+
 enum mc_status engine_open(const struct mc_engine_config *config,
 			   const struct fabric_ops *const *fabrics, struct mc_engine **engine)
 {
@@ -557,6 +570,10 @@ enum mc_status engine_open(const struct mc_engine_config *config,
 	if (!config->metadata || (!named && (!config->name || !*config->name ||
 					     strlen(config->name) >= SEGMENT_NAME_SIZE))) {
 		log_error("an engine needs a metadata URL and a name");
+		return MC_INVALID;
+	}
+	if (config->priority && !priority_is_valid(config->priority)) {
+		log_error("priority matrix not understood matrix=%s", config->priority);
 		return MC_INVALID;
 	}
 	struct mc_engine *made = calloc(1, sizeof(*made));

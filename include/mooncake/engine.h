@@ -69,7 +69,8 @@ struct mc_engine_config {
  * Open an engine and publish its segment.
  *
  * MC_INVALID         the configuration makes no sense (logged)
- * MC_NOT_SUPPORTED   none of the protocols works on this machine
+ * MC_NOT_SUPPORTED   none of the protocols works on this machine, or this build has
+ *                    no such metadata store
  * MC_EXISTS          a living engine has that name
  * MC_UNREACHABLE     the metadata store does not answer
  */
@@ -150,6 +151,7 @@ enum mc_segment_flag {
 /*
  * Open a segment by name.  The same name gives the same id, counted.
  *
+ * MC_INVALID         it can't be a name
  * MC_NOT_FOUND       nobody published it
  * MC_NOT_SUPPORTED   no protocol that both sides have
  * MC_PROTOCOL        its descriptor is damaged
@@ -232,10 +234,17 @@ void mc_batch_summary(struct mc_batch *batch, struct mc_task_status *status);
  */
 MC_MUST_CHECK enum mc_status mc_batch_wait(struct mc_batch *batch, int timeout_ms);
 
-/* Let tasks that have not ended by then end with MC_TASK_TIMEOUT.  Milliseconds from now. */
+/*
+ * Let tasks that have not ended by then end with MC_TASK_TIMEOUT, and so what is submitted
+ * to the batch later.  Milliseconds from now.
+ */
 void mc_batch_deadline(struct mc_batch *batch, uint32_t deadline_ms);
 
-/* End what has not ended with MC_TASK_CANCELLED, soon: wait for it before the memory is reused. */
+/*
+ * End what has not ended with MC_TASK_CANCELLED, soon: wait for it before the memory is
+ * reused.  A batch of which something was cancelled begins nothing more: what is submitted
+ * to it later ends the same way.
+ */
 void mc_batch_cancel(struct mc_batch *batch);
 
 /* MC_BUSY: some task has not ended. */

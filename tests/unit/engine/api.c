@@ -261,6 +261,23 @@ START_TEST(a_configuration_that_makes_no_sense_is_refused)
 	config = config_of("memory://api", "a");
 	config.protocols = "pigeon";
 	ck_assert_int_eq(mc_engine_open(&config, &engine), MC_INVALID);
+	config = config_of("memory://api", "a");
+	config.port_first = 70;
+	config.port_last = 60;
+	ck_assert_int_eq(mc_engine_open(&config, &engine), MC_INVALID);
+	static const char *const matrices[] = {"{", "[]", "{\"cpu:0\":[[\"mlx5_0\"]]}", "mlx5_0"};
+	for (size_t i = 0; i < ARRAY_SIZE(matrices); i++) {
+		config = config_of("memory://api", "a");
+		config.priority = matrices[i];
+		ck_assert_int_eq(mc_engine_open(&config, &engine), MC_INVALID);
+	}
+	config.priority = "{\"cpu:0\":[[\"mlx5_0\"],[]]}";
+	ck_assert_int_eq(mc_engine_open(&config, &engine), MC_OK);
+	mc_engine_close(engine);
+	config = config_of("pigeon://api", "a");
+	ck_assert_int_eq(mc_engine_open(&config, &engine), MC_NOT_SUPPORTED);
+	config = config_of("http://127.0.0.1:1/metadata", "a");
+	ck_assert_int_eq(mc_engine_open(&config, &engine), MC_UNREACHABLE);
 	mc_engine_close(NULL);
 }
 END_TEST

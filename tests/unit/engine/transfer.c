@@ -468,6 +468,34 @@ START_TEST(cancelled_tasks_end_soon_and_say_so)
 }
 END_TEST
 
+START_TEST(a_batch_that_was_cancelled_begins_nothing_more)
+{
+	struct world world;
+	struct mc_engine_stats stats;
+
+	world_open(&world);
+	struct mc_batch *batch = batch_of(&world, 3);
+	struct mc_request one = request(&world, MC_READ, 0, 4096);
+	/* Nothing is under way, so nothing is cancelled. */
+	mc_batch_cancel(batch);
+	ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_OK);
+	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_OK);
+	atomic_store(&fake_rules.stuck, true);
+	ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_OK);
+	mc_batch_cancel(batch);
+	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_CANCELLED);
+	atomic_store(&fake_rules.stuck, false);
+	ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_OK);
+	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_CANCELLED);
+	ck_assert_int_eq(status_of(batch, 0).state, MC_TASK_COMPLETED);
+	ck_assert_int_eq(status_of(batch, 2).state, MC_TASK_CANCELLED);
+	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+	mc_engine_stats(world.near, &stats);
+	ck_assert_uint_eq(stats.bytes_read, 4096);
+	world_close(&world);
+}
+END_TEST
+
 START_TEST(a_deadline_ends_what_has_not_ended)
 {
 	struct world world;
@@ -655,6 +683,7 @@ static Suite *suite(void)
 			    (int)ARRAY_SIZE(failures));
 	tcase_add_test(failing, a_fabric_that_takes_nothing_fails_the_task);
 	tcase_add_test(failing, cancelled_tasks_end_soon_and_say_so);
+	tcase_add_test(failing, a_batch_that_was_cancelled_begins_nothing_more);
 	tcase_add_test(failing, a_deadline_ends_what_has_not_ended);
 	tcase_add_test(failing, a_cancelled_batch_is_not_tried_again);
 	tcase_add_test(failing, ten_thousand_failed_transfers_leave_nothing);
