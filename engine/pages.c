@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "engine/base/log.h"
+
 #define HUGE_PAGE	  (2ull << 20)
 #define TOUCH_MIN	  (64ull << 20) /* below, threads cost more than they save */
 #define TOUCH_THREADS_MAX 8u
@@ -143,12 +145,13 @@ uint32_t pages_runs(pages_ask *ask, const void *memory, uint64_t length,
 	uintptr_t size = page_size(), first = cutting.at & ~(size - 1);
 	bool fine = true;
 
+	MUST(length > 0);
 	for (; fine && first < cutting.end; first += BLOCK_PAGES * size) {
 		uintptr_t left = (cutting.end - first + size - 1) / size;
 		fine = cut_block(&cutting, first,
 				 left < BLOCK_PAGES ? (uint32_t)left : BLOCK_PAGES);
 	}
-	if (fine && (cutting.count == 1 || length / cutting.count >= PAGES_RUN_MIN))
+	if (fine && (cutting.count == 1 || length >= (uint64_t)cutting.count * PAGES_RUN_MIN))
 		return cutting.count;
 	runs[0] = (struct pages_run){length, -1};
 	return 1;
