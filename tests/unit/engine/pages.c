@@ -160,6 +160,7 @@ int main(void)
 	Suite *s = suite_create("engine");
 	TCase *tc = tcase_create("pages");
 
+	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, set_up, NULL);
 	tcase_add_test(tc, memory_of_one_node_is_one_run_and_few_pages_are_looked_at);
 	tcase_add_loop_test(tc, it_is_cut_at_the_very_page_where_the_node_changes, 0, 7);
