@@ -28,7 +28,7 @@ struct settings {
 	char *master, *pool, *name, *listen, *announce, *ports, *transport, *journal;
 	char *http, *master_http, *preferred;
 	char *log_level, *log_file;
-	uint64_t segment, stream_threshold;
+	uint64_t segment, stream_threshold, register_ahead;
 	uint32_t timeout_ms, cache_ms, watermark_high, watermark_low, wait_ms, replicas, ack;
 	bool passthrough, io_uring, immutable, private_pool, lend;
 	bool foreground, help, version, debug;
@@ -80,6 +80,9 @@ static const struct option_row rows[] = {
 	    .help = "Nodes, by name, that copies go to first, where no policy says otherwise."),
 	ROW(stream_threshold, "stream_threshold", 0, OPTION_SIZE, "64m", 1u << 20, 0,
 	    .unit = "SIZE", .help = "Larger objects of peers can be read while they still arrive."),
+	ROW(register_ahead, "register_ahead", 0, OPTION_SIZE, "1g", 0, 0, .unit = "SIZE",
+	    .help = "Bytes of objects that are registered with the NIC before a peer asks for them "
+		    "(0: none)."),
 	ROW(timeout_ms, "timeout", 0, OPTION_DURATION, "5s", 100, 600000,
 	    .help = "Longest wait for any one answer of the master or a peer."),
 	ROW(wait_ms, "wait", 0, OPTION_DURATION, "30s", 0, 3600000,
@@ -293,6 +296,7 @@ static enum mc_status start_node(struct daemon *d)
 		.announce_host = s->announce,
 		.transport = s->transport,
 		.stream_threshold = s->stream_threshold,
+		.show_bytes_max = s->register_ahead,
 		.timeout_ms = s->timeout_ms,
 		.watermark_high = s->watermark_high,
 		.watermark_low = s->watermark_low,

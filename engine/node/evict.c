@@ -37,6 +37,7 @@ void sieve_add_locked(struct node *node, struct object *object)
 	sieve->newest = object;
 	sieve->count++;
 	object->flags |= OBJECT_LISTED;
+	node_rests_locked(node, object);
 }
 
 void sieve_remove_locked(struct node *node, struct object *object)
@@ -45,6 +46,7 @@ void sieve_remove_locked(struct node *node, struct object *object)
 
 	if (!object_is(object, OBJECT_LISTED))
 		return;
+	node_hide_locked(node, object);
 	if (sieve->hand == object)
 		sieve->hand = object->newer;
 	if (object->older)
@@ -69,6 +71,8 @@ static bool evictable_locked(struct node *node, struct object *object)
 		object->flags &= ~(uint32_t)OBJECT_VISITED;
 		return false;
 	}
+	if (object_is(object, OBJECT_SHOWN))
+		return true; /* once it is hidden */
 	node->events.let_go(node->events.context, object);
 	node_claim_end_locked(node, object); /* of a change that could not be published */
 	return pool_unused(node->pool, object->attr.id); /* no map of it lives on */
@@ -90,14 +94,21 @@ static struct object *sieve_victim_locked(struct node *node, struct sieve *sieve
 
 /* -- evict -- */
 
-static bool take_victim(struct node *node, struct victim *victim, uint64_t *freed)
+/* False: there is none.  *hidden: it is not taken, but can be after node_show_clear(). */
+static bool take_victim(struct node *node, struct victim *victim, uint64_t *freed, bool *hidden)
 {
 	WITH_LOCK(&node->lock);
 	struct object *object = sieve_victim_locked(node, &node->cache);
 	if (!object)
 		object = sieve_victim_locked(node, &node->primary);
+	*hidden = object && object_is(object, OBJECT_SHOWN);
 	if (!object)
 		return false;
+	if (*hidden) {
+		node_hide_locked(node, object);
+		sieve_of(node, object)->hand = object;
+		return true;
+	}
 	bool cache = object_is(object, OBJECT_CACHE);
 	*victim = (struct victim){.id = object->attr.id,
 				  .version = object->attr.version,
@@ -151,11 +162,14 @@ static bool evict(struct node *node, uint64_t bytes)
 	struct victim victims[EVICT_BATCH];
 	unsigned count = 0;
 	uint64_t freed = 0;
-	bool found = true;
+	bool found = true, hidden;
 
 	while (freed < bytes && found) {
-		found = take_victim(node, &victims[count], &freed);
-		count += found;
+		found = take_victim(node, &victims[count], &freed, &hidden);
+		if (hidden)
+			node_show_clear(node);
+		else
+			count += found;
 		if (count == EVICT_BATCH) {
 			tell_master(node, victims, count);
 			count = 0;
@@ -191,6 +205,7 @@ enum mc_status node_make_room(struct node *node, uint64_t size)
 		return MC_OK;
 	stock_drop(node->stock);
 	node_condemned_evict(node);
+	node_show_clear(node);
 	pool_space(node->pool, &space);
 	if (space.free < size + room)
 		evict(node, size + room - space.free);
@@ -209,6 +224,7 @@ uint32_t node_evict_turn(struct node *node)
 	node_linger_turn(node);
 	node_replacements_turn(node);
 	node_condemned_turn(node);
+	node_show_turn(node);
 	node_lock(node);
 	bool writers = node->writers > 0;
 	bool lingering = node->lingering != NULL;

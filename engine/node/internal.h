@@ -23,6 +23,7 @@
 
 #define NODE_TRANSPORT_MAX 6u
 #define LINGER_LOOK_MS	   20u /* between looks at what lingers */
+#define NODE_RESTING_MAX   256u
 
 struct sieve {
 	struct object *oldest;
@@ -67,6 +68,9 @@ struct node {
 	uint32_t replication_count;
 	struct condemned *condemned; /* replaced, oldest first */
 	struct condemned **condemned_last;
+	struct transport *showing;	    /* that can get ready for peers; NULL: none */
+	uint64_t resting[NODE_RESTING_MAX]; /* the last ids that came to rest, not told to it yet */
+	uint32_t resting_count;
 	struct lingering *lingering;	/* closed, but mapped writable */
 	struct claim *claims;		/* of objects that are written in place */
 	struct offer *offers;		/* to the master, not answered yet or in doubt */
@@ -290,6 +294,16 @@ void sieve_remove_locked(struct node *node, struct object *object);
 uint64_t node_stock_room(const struct node *node);
 /* A turn of the janitor; returns how long it may sleep. */
 uint32_t node_evict_turn(struct node *node);
+
+/* -- show.c -- */
+/* Nobody writes the object any more. */
+void node_rests_locked(struct node *node, const struct object *object);
+/* Its bytes will change, or its file goes. */
+void node_hide_locked(struct node *node, struct object *object);
+/* Tell the transport what came to rest. */
+void node_show_turn(struct node *node);
+/* Give up the files of what was hidden, now. */
+void node_show_clear(struct node *node);
 
 /* -- replicate.c -- */
 /* The master's REPLICATE and KIND. */

@@ -56,6 +56,10 @@ static void metrics_of_transports(const struct node *node, struct writer *w)
 		 {"node_checksum_errors_total", METRIC_COUNTER, "chunks that came damaged"}},
 		{offsetof(struct transport_counters, holds),
 		 {"node_holds", METRIC_GAUGE, "objects held for peers now"}},
+		{offsetof(struct transport_counters, shown),
+		 {"node_shown", METRIC_GAUGE, "objects registered before a peer asked, now"}},
+		{offsetof(struct transport_counters, pulls_shown),
+		 {"node_pulls_shown_total", METRIC_COUNTER, "of the pulls: found theirs so"}},
 	};
 	char label[64];
 

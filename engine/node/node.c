@@ -427,6 +427,9 @@ char *node_stats(struct node *node)
 		fprintf(out, "%s_checksum_errors %" PRIu64 "\n%s_connections %" PRIu64 "\n",
 			ops->name, c.checksum_errors, ops->name, c.connections);
 		fprintf(out, "%s_holds %" PRIu64 "\n", ops->name, c.holds);
+		if (ops->show)
+			fprintf(out, "%s_shown %" PRIu64 "\n%s_pulls_shown %" PRIu64 "\n",
+				ops->name, c.shown, ops->name, c.pulls_shown);
 	}
 	node_lock(node);
 	fprintf(out, "objects_local %" PRIu64 "\nobjects_known %u\n", node->local_count,

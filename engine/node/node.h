@@ -43,6 +43,7 @@ struct node_config {
 	uint32_t port_last;
 	const char *transport;	       /* "auto", or one: "rdma", "tcp", "shm" */
 	uint64_t stream_threshold;     /* bytes; larger objects are readable while they arrive */
+	uint64_t show_bytes_max;       /* registered before peers ask; 0: nothing */
 	uint32_t timeout_ms;	       /* for every remote step */
 	uint32_t watermark_high;       /* percent of the pool: eviction begins */
 	uint32_t watermark_low;	       /* percent: eviction ends */

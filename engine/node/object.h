@@ -45,6 +45,7 @@ enum object_flag {
 	OBJECT_CLAIMED = 1u << 14,    /* written in place: nobody takes its file (shelf.h) */
 	OBJECT_DOUBT = 1u << 15,      /* ... PUBLISHING, and the answer did not come (doubt.c) */
 	OBJECT_UNANSWERED = 1u << 16, /* found so in the pool (record.h) */
+	OBJECT_SHOWN = 1u << 17,      /* a transport may have its file mapped (show.c) */
 };
 
 struct borrow;

@@ -5,6 +5,15 @@
 
 /* The transports over which peers are reached, and serve. */
 
+static void opened(struct node *node)
+{
+	struct transport *transport = node->transports[node->transport_count++];
+
+	WITH_LOCK(&node->lock);
+	if (transport->ops->show && node->config.show_bytes_max > 0)
+		node->showing = transport;
+}
+
 enum mc_status node_transports_open(struct node *node)
 {
 	const struct transport_config config = {
@@ -14,6 +23,7 @@ enum mc_status node_transports_open(struct node *node)
 		.announce_host = node->config.announce_host,
 		.host_id = node->host,
 		.source = &node->source,
+		.show_bytes_max = node->config.show_bytes_max,
 	};
 	bool all = strcmp(node->config.transport, "auto") == 0;
 
@@ -42,7 +52,7 @@ enum mc_status node_transports_open(struct node *node)
 			log_warn("going on without a transport name=%s status=\"%s\"", ops->name,
 				 mc_status_text(status));
 		else
-			node->transport_count++;
+			opened(node);
 	}
 	return MC_OK;
 }
@@ -103,6 +113,9 @@ const char *node_reach_why(const struct node *node, const struct mc_node *peer,
 
 void node_transports_close(struct node *node)
 {
+	node_lock(node);
+	node->showing = NULL;
+	node_unlock(node);
 	for (unsigned i = 0; i < node->transport_count; i++)
 		node->transports[i]->ops->close(node->transports[i]);
 	node->transport_count = 0;

@@ -46,6 +46,12 @@ static enum mc_status snapshot(struct node *node, struct source_hold *hold)
 	return MC_OK;
 }
 
+/* Nobody writes it, by a handle or by a map. */
+static bool rests(const struct object *object)
+{
+	return object_is(object, OBJECT_LISTED) && !object_is(object, OBJECT_LINGERING);
+}
+
 enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct source_hold *hold)
 {
 	struct node *node = context;
@@ -54,7 +60,7 @@ enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct 
 	struct object *object = object_find(&node->objects, id);
 	enum mc_status status = MC_OK;
 	/* The master may have told of a publish before its answer has reached us. */
-	if (object && object_is(object, OBJECT_PUBLISHING))
+	if (object && (object_is(object, OBJECT_PUBLISHING) || (hold->ahead && !rests(object))))
 		status = MC_AGAIN;
 	else if (!object || !object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
 		 object_is(object, OBJECT_DIRECTORY))
@@ -67,7 +73,8 @@ enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct 
 	}
 	object_ref(object);
 	object->loans++;
-	object->flags |= OBJECT_VISITED;
+	if (!hold->ahead)
+		object->flags |= OBJECT_VISITED;
 	/* Just closed, or mapped for writing still: the janitor may not have looked yet. */
 	bool written = object->writers > 0, lingering = object_is(object, OBJECT_LINGERING);
 	hold->attr = object->attr;

@@ -90,6 +90,7 @@ void held_drop(struct visitor *visitor, struct held *held)
 		at = &(*at)->next;
 	*at = held->next;
 	visitor->held_count--;
+	atomic_fetch_sub(&visitor->owner->lent, held->lent);
 	if (visitor->owner->config.drop)
 		visitor->owner->config.drop(held);
 	if (held->map)

@@ -65,6 +65,18 @@ void owner_accept(struct visitor *visitor, const struct pull_request *request,
 	answer->remaining = length;
 }
 
+void owner_lend(struct visitor *visitor, struct held *held)
+{
+	visitor->answer.held = held;
+	held->lent++;
+	atomic_fetch_add(&visitor->owner->lent, 1);
+}
+
+uint64_t owner_moved_ns(const struct owner *owner)
+{
+	return atomic_load(&owner->lent) ? UINT64_MAX : atomic_load(&owner->active_ns);
+}
+
 enum mc_status owner_send_head(struct visitor *visitor, int flags)
 {
 	struct answer *answer = &visitor->answer;
@@ -137,8 +149,10 @@ static enum mc_status serve_release(struct visitor *visitor, uint64_t id, uint64
 	}
 	if (!held)
 		return MC_NOT_FOUND;
-	if (held->lent)
+	if (held->lent) {
 		held->lent--;
+		atomic_fetch_sub(&visitor->owner->lent, 1);
+	}
 	if (held->lent == 0 && held != visitor->answer.held && !visitor->owner->config.drop)
 		held_drop(visitor, held);
 	return MC_OK;
@@ -306,6 +320,7 @@ static void visitor_ready(struct watch *watch, uint32_t events)
 
 	(void)events;
 	visitor->active_ns = clock_ns();
+	atomic_store_explicit(&owner->active_ns, visitor->active_ns, memory_order_relaxed);
 	enum mc_status status = serve(visitor);
 	if (status == MC_PROTOCOL)
 		log_warn("%s: dropped a peer that does not speak the protocol known=%d",

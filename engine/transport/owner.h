@@ -96,6 +96,8 @@ struct owner {
 	bool deaf; /* out of descriptors: not accepting until the next alarm */
 	/* atomic */
 	atomic_uint_fast64_t pulls_served, bytes_served, visits, holds;
+	atomic_uint_fast64_t active_ns; /* a visitor last said something */
+	atomic_uint lent;
 };
 
 MC_MUST_CHECK enum mc_status owner_start(struct owner *owner, const struct owner_config *config);
@@ -111,6 +113,12 @@ void owner_refuse(struct visitor *visitor, const struct pull_request *request,
 		  enum mc_status status);
 void owner_accept(struct visitor *visitor, const struct pull_request *request,
 		  const struct held *held, uint32_t length, uint32_t crc);
+
+/* The same: what the answer is about is lent until RELEASE. */
+void owner_lend(struct visitor *visitor, struct held *held);
+
+/* When a visitor last said something; UINT64_MAX: something is lent. */
+uint64_t owner_moved_ns(const struct owner *owner);
 
 /* For send(): send what is left of the head, with the descriptor if there is one.
  * flags as for sendmsg(2).  MC_AGAIN: the socket is full.  MC_UNREACHABLE: it is broken. */

@@ -46,6 +46,7 @@ struct source_hold {
 	int fd;		     /* open for reading; stays open until release */
 	struct mc_attr attr; /* of the version that is held; its size is the file's */
 	void *object;	     /* for the source's own use */
+	bool ahead; /* set by who holds: nobody has asked, so it is no use, and no copy is made */
 };
 
 /* The owner's side, given at open.  Both may be called by several threads at once. */
@@ -122,6 +123,7 @@ struct transport_config {
 	const char *announce_host; /* what peers connect to; NULL: worked out from the routes */
 	const char *host_id;	   /* equal for processes that can pass descriptors */
 	const struct transport_source *source;
+	uint64_t show_bytes_max; /* what show() may keep ready; 0: nothing */
 };
 
 struct transport_counters {
@@ -131,7 +133,9 @@ struct transport_counters {
 	uint64_t bytes_pulled;
 	uint64_t checksum_errors;
 	uint64_t connections;
-	uint64_t holds; /* held now */
+	uint64_t holds;	      /* held now */
+	uint64_t shown;	      /* objects ready before anybody asks, now */
+	uint64_t pulls_shown; /* pulls that found theirs so */
 };
 
 struct transport_ops {
@@ -162,6 +166,15 @@ struct transport_ops {
 	 */
 	enum mc_status (*take)(struct transport *transport, const char *endpoint, const char *name,
 			       uint64_t id, int *fd, void **loan);
+	/*
+	 * The object rests here, nobody writes it: get ready what it takes to serve it, when
+	 * there is nothing else to do.  A hint.  NULL, as the next two: it takes nothing.
+	 */
+	void (*show)(struct transport *transport, uint64_t id);
+	/* Its bytes will change or its file goes: what show() made is not used any more. */
+	void (*hide)(struct transport *transport, uint64_t id);
+	/* Give up now the files of what is hidden.  Slow; the other two never wait. */
+	void (*clear)(struct transport *transport);
 	void (*counters)(struct transport *transport, struct transport_counters *counters);
 };
 

@@ -4,6 +4,7 @@ Over TCP here; the transport that RDMA has is the same but for its fabric.
 """
 
 import os
+import time
 
 import syscalls
 from suite import content, get, in_processes, on_cluster, put, same, tool
@@ -92,3 +93,79 @@ def status_says_how_each_peer_is_reached(cluster):
     get(at(b, "k"))
     said = tool([cluster.programs.path("mooncake"), "status", "--mount", b.path])
     assert "engine-tcp (by option transport=)" in str(said), said
+
+
+def shown(node):
+    """How many objects it has registered before anybody asked."""
+    return node.counters()["engine-tcp_shown"]
+
+
+def until(true):
+    deadline = time.monotonic() + 50
+    while not true():
+        assert time.monotonic() < deadline, "never came true"
+        time.sleep(0.02)
+
+
+@on_cluster(variants="one")
+def what_is_registered_ahead_is_what_a_peer_gets(cluster):
+    _, a, b = cluster.pair(transport="engine-tcp", segment="512m")
+    data = content(1, 9 * MIB)
+    put(at(a, "k"), data)
+    until(lambda: shown(a) == 1)
+    same(get(at(b, "k")), data, "the bytes")
+    assert a.counters()["engine-tcp_pulls_shown"] == 1
+    # A copy may be served on.
+    until(lambda: shown(b) == 1)
+    # Nobody used it for that: what was shown goes like the rest when room is short.
+    assert a.counters()["engine-tcp_holds"] <= 1
+
+
+@on_cluster(variants="one")
+def what_is_registered_ahead_goes_with_the_object_and_with_its_bytes(cluster):
+    _, a, b = cluster.pair(transport="engine-tcp", segment="512m")
+    size = 5 * MIB
+    for number in range(8):
+        name, before, after = f"k{number}", content(number, size), content(100 + number, size)
+        put(at(a, name), before)
+        until(lambda: shown(a) == 1)
+        # b never had it and looks its name up now: there is no older copy to believe in.
+        if number % 2 == 0:
+            with open(at(a, name), "r+b", buffering=0) as file:
+                assert shown(a) == 0, "while it may be written"
+                file.write(after)
+        else:
+            put(at(a, name + ".tmp"), after)
+            os.rename(at(a, name + ".tmp"), at(a, name))
+        if number % 4 >= 2:
+            until(lambda: shown(a) == 1)
+        same(get(at(b, name)), after, f"object {number}")
+        # b's copy goes by a message, and until then it may be read, whole.
+        with open(at(a, name), "r+b", buffering=0) as file:
+            file.write(before)
+        until(lambda: get(at(b, name)) in (before, after) and get(at(b, name)) == before)
+        os.unlink(at(a, name))
+        until(lambda: shown(a) == 0)
+    assert b.counters()["engine-tcp_checksum_errors"] == 0
+    assert a.counters()["pull_failures"] == b.counters()["pull_failures"] == 0
+
+
+@on_cluster(variants="one")
+def what_is_registered_ahead_is_no_obstacle_to_eviction(cluster):
+    _, a, b = cluster.pair(transport="engine-tcp", segment="64m")
+    for number in range(40):
+        put(at(a, f"k{number}"), content(number, 4 * MIB))
+        if number % 8 == 7:
+            until(lambda: shown(a) > 0)
+    told = a.counters()
+    assert told["evictions"] > 0 and told["no_space"] == 0, told
+    same(get(at(b, "k39")), content(39, 4 * MIB), "the last")
+
+
+@on_cluster(variants="one")
+def nothing_is_registered_ahead_where_that_is_not_wanted(cluster):
+    _, a, b = cluster.pair(transport="engine-tcp", register_ahead="0")
+    put(at(a, "k"), content(1, MIB))
+    time.sleep(0.5)
+    same(get(at(b, "k")), content(1, MIB), "the bytes")
+    assert shown(a) == 0 and a.counters()["engine-tcp_pulls_shown"] == 0

@@ -6,6 +6,7 @@
 
 #include "engine/base/buffer.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/crc32c.h"
 #include "engine/base/log.h"
 #include "engine/engine.h"
@@ -245,6 +246,20 @@ static enum mc_status carry(struct job *job)
 	return status == MC_ACCESS ? MC_UNREACHABLE : status;
 }
 
+/* Nobody finds the job by its fetch after this. */
+static void finish(struct carrier *carrier, struct job *job, enum mc_status status)
+{
+	puller_finish(carrier->puller, job->fetch, status);
+	free(job);
+	atomic_store(&carrier->ended_ns, clock_ns());
+	atomic_fetch_sub(&carrier->jobs, 1);
+}
+
+uint64_t carrier_moved_ns(const struct carrier *carrier)
+{
+	return atomic_load(&carrier->jobs) ? UINT64_MAX : atomic_load(&carrier->ended_ns);
+}
+
 static struct job *next_locked(struct carrier *carrier, unsigned index)
 {
 	struct job *job = carrier->first;
@@ -275,9 +290,7 @@ static void *work(void *context)
 		pthread_mutex_lock(&carrier->lock);
 		carrier->active[index] = NULL;
 		pthread_mutex_unlock(&carrier->lock);
-		/* Nobody finds the job by its fetch after this. */
-		puller_finish(carrier->puller, job->fetch, status);
-		free(job);
+		finish(carrier, job, status);
 		pthread_mutex_lock(&carrier->lock);
 	}
 	pthread_mutex_unlock(&carrier->lock);
@@ -295,6 +308,7 @@ void carrier_take(void *context, struct fetch *fetch)
 	}
 	job->carrier = carrier;
 	job->fetch = fetch;
+	atomic_fetch_add(&carrier->jobs, 1);
 	span_init(&job->todo, 0, note_pieces(fetch->attr.size));
 	pthread_mutex_lock(&carrier->lock);
 	bool stopping = carrier->stopping;
@@ -307,8 +321,7 @@ void carrier_take(void *context, struct fetch *fetch)
 	pthread_mutex_unlock(&carrier->lock);
 	if (!stopping)
 		return;
-	puller_finish(carrier->puller, fetch, MC_CANCELLED);
-	free(job);
+	finish(carrier, job, MC_CANCELLED);
 }
 
 static void cancel_locked(struct job *job)

@@ -41,6 +41,8 @@ struct carrier {
 	bool stopping;
 	/* atomic */
 	atomic_uint numbered; /* threads that have a place in `active` */
+	atomic_uint jobs;     /* taken and not ended */
+	atomic_uint_fast64_t ended_ns;
 };
 
 MC_MUST_CHECK enum mc_status carrier_start(struct carrier *carrier, struct mc_engine *engine,
@@ -53,6 +55,9 @@ void carrier_fini(struct carrier *carrier);
 /* The two functions of struct puller_config, whose context is the carrier. */
 void carrier_take(void *context, struct fetch *fetch);
 void carrier_give_up(void *context, struct fetch *fetch);
+
+/* When it last moved an object; UINT64_MAX: it moves one. */
+uint64_t carrier_moved_ns(const struct carrier *carrier);
 
 /* A reader waits for this range. */
 void carrier_want(struct carrier *carrier, struct transport_pull *pull, uint64_t offset,

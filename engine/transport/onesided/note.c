@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "engine/base/buffer.h"
-#include "engine/base/crc32c.h"
 
-enum mc_status note_write(const void *bytes, uint64_t size, const char *descriptor,
+enum mc_status note_write(const uint8_t *sums, uint64_t size, const char *descriptor,
 			  size_t text_size, uint8_t **note, uint32_t *note_size)
 {
 	uint64_t pieces = note_pieces(size);
@@ -18,11 +17,7 @@ enum mc_status note_write(const void *bytes, uint64_t size, const char *descript
 	if (!made)
 		return MC_NO_MEMORY;
 	store_u32(made, (uint32_t)pieces);
-	for (uint64_t i = 0; i < pieces; i++) {
-		uint64_t at = i * NOTE_PIECE_SIZE;
-		uint64_t length = size - at < NOTE_PIECE_SIZE ? size - at : NOTE_PIECE_SIZE;
-		store_u32(made + 4 + i * 4, crc32c(0, (const uint8_t *)bytes + at, length));
-	}
+	memcpy(made + 4, sums, pieces * 4);
 	if (text_size > 0)
 		memcpy(made + 4 + pieces * 4, descriptor, text_size);
 	*note = made;

@@ -34,11 +34,12 @@ static inline uint64_t note_pieces(uint64_t size)
 }
 
 /*
- * Write the note of these bytes and this descriptor (none for no bytes); the caller frees.
+ * Write the note of an object of that size: the sums of its pieces, as they stand in the
+ * note, and its descriptor (none for no bytes); the caller frees.
  *
  * MC_TOO_BIG   more pieces than a note can hold
  */
-MC_MUST_CHECK enum mc_status note_write(const void *bytes, uint64_t size, const char *descriptor,
+MC_MUST_CHECK enum mc_status note_write(const uint8_t *sums, uint64_t size, const char *descriptor,
 					size_t text_size, uint8_t **note, uint32_t *note_size);
 
 /*

@@ -18,6 +18,7 @@
 #include "engine/transport/endpoint.h"
 #include "engine/transport/onesided/carrier.h"
 #include "engine/transport/onesided/exhibit.h"
+#include "engine/transport/onesided/showcase.h"
 #include "engine/transport/owner.h"
 #include "engine/transport/puller.h"
 
@@ -29,6 +30,7 @@ struct onesided {
 	struct owner owner;
 	struct puller puller;
 	struct carrier carrier;
+	struct showcase showcase;
 	char endpoint[MC_ENDPOINT_SIZE];
 };
 
@@ -79,18 +81,35 @@ static enum mc_status open_engine(struct onesided *onesided, const struct transp
 	return engine_open(&engine, fabrics, &onesided->engine);
 }
 
-static enum mc_status start(struct onesided *onesided, int listen_fd)
+static uint64_t moved_ns(void *context)
 {
+	const struct onesided *onesided = context;
+	uint64_t owner = owner_moved_ns(&onesided->owner);
+	uint64_t carrier = carrier_moved_ns(&onesided->carrier);
+
+	return owner > carrier ? owner : carrier;
+}
+
+static enum mc_status start(struct onesided *onesided, const struct transport_config *config,
+			    int listen_fd)
+{
+	struct showcase_config showcase = {
+		.engine = onesided->engine,
+		.source = config->source,
+		.bytes_max = config->show_bytes_max,
+		.moved_ns = moved_ns,
+		.context = onesided,
+	};
 	struct owner_config owner = {
 		.name = "mc-show-owner",
 		.listen_fd = listen_fd,
-		.source = onesided->owner.config.source,
+		.source = config->source,
 		.flag = MC_PULL_REMOTE,
 		.lends = true,
 		.respond = exhibit_respond,
 		.send = exhibit_send,
 		.drop = exhibit_drop,
-		.context = onesided->engine,
+		.context = &onesided->showcase,
 	};
 	struct puller_config puller = {
 		.name = "mc-show-puller",
@@ -107,9 +126,14 @@ static enum mc_status start(struct onesided *onesided, int listen_fd)
 	status = carrier_start(&onesided->carrier, onesided->engine, &onesided->puller);
 	if (status)
 		goto err_puller;
+	status = showcase_start(&onesided->showcase, &showcase);
+	if (status)
+		goto err_carrier;
 	status = owner_start(&onesided->owner, &owner);
 	if (!status)
 		return MC_OK;
+	showcase_stop(&onesided->showcase);
+err_carrier:
 	carrier_stop(&onesided->carrier);
 err_puller:
 	puller_stop(&onesided->puller);
@@ -127,7 +151,6 @@ static enum mc_status onesided_open(const struct transport_ops *ops,
 	if (!onesided)
 		return MC_NO_MEMORY;
 	onesided->transport.ops = ops;
-	onesided->owner.config.source = config->source;
 	enum mc_status status = open_engine(onesided, config);
 	if (status)
 		return status;
@@ -136,7 +159,7 @@ static enum mc_status onesided_open(const struct transport_ops *ops,
 	if (!status)
 		status = endpoint_announce(ops, config, listen_fd, onesided->endpoint);
 	if (!status)
-		status = start(onesided, listen_fd);
+		status = start(onesided, config, listen_fd);
 	if (status) {
 		mc_engine_close(onesided->engine);
 		return status;
@@ -166,6 +189,7 @@ static void onesided_close(struct transport *transport)
 	puller_stop(&onesided->puller);
 	carrier_fini(&onesided->carrier);
 	owner_stop(&onesided->owner);
+	showcase_stop(&onesided->showcase);
 	mc_engine_close(onesided->engine);
 	free(onesided);
 }
@@ -201,12 +225,28 @@ static void onesided_cancel(struct transport *transport, struct transport_pull *
 	puller_cancel(&onesided_of(transport)->puller, pull);
 }
 
+static void onesided_show(struct transport *transport, uint64_t id)
+{
+	showcase_show(&onesided_of(transport)->showcase, id);
+}
+
+static void onesided_hide(struct transport *transport, uint64_t id)
+{
+	showcase_hide(&onesided_of(transport)->showcase, id);
+}
+
+static void onesided_clear(struct transport *transport)
+{
+	showcase_clear(&onesided_of(transport)->showcase);
+}
+
 static void onesided_counters(struct transport *transport, struct transport_counters *counters)
 {
 	struct onesided *onesided = onesided_of(transport);
 
 	owner_counters(&onesided->owner, counters);
 	puller_counters(&onesided->puller, counters);
+	showcase_counters(&onesided->showcase, counters);
 }
 
 const struct transport_ops transport_rdma_ops = {
@@ -218,6 +258,9 @@ const struct transport_ops transport_rdma_ops = {
 	.pull = onesided_pull,
 	.want = onesided_want,
 	.cancel = onesided_cancel,
+	.show = onesided_show,
+	.hide = onesided_hide,
+	.clear = onesided_clear,
 	.counters = onesided_counters,
 };
 
@@ -231,5 +274,8 @@ const struct transport_ops transport_engine_ops = {
 	.pull = onesided_pull,
 	.want = onesided_want,
 	.cancel = onesided_cancel,
+	.show = onesided_show,
+	.hide = onesided_hide,
+	.clear = onesided_clear,
 	.counters = onesided_counters,
 };

@@ -34,8 +34,7 @@ void lend_respond(struct visitor *visitor, const struct pull_request *request, s
 	}
 	owner_accept(visitor, request, held, 0, 0);
 	visitor->answer.fd = fd;
-	visitor->answer.held = held;
-	held->lent++;
+	owner_lend(visitor, held);
 }
 
 enum mc_status lend_send(struct visitor *visitor)

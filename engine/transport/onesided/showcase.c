@@ -1,0 +1,398 @@
+#include "engine/transport/onesided/showcase.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+
+enum stage { WISHED, MAKING, READY };
+
+/* A place in the showcase. */
+struct display {
+	struct display *next; /* in its bucket */
+	struct display *older, *newer;
+	uint64_t id;
+	enum stage stage;
+	bool gone;		 /* out of the showcase; who makes it ends it */
+	struct exhibit *exhibit; /* of one that is READY */
+};
+
+/* --- the table ------------------------------------------------------------------ */
+
+static struct display **bucket_of(struct showcase *showcase, uint64_t id)
+{
+	return &showcase->buckets[(id * 0x9e3779b97f4a7c15ull >> 32) % SHOWCASE_BUCKETS];
+}
+
+static struct display *find_locked(struct showcase *showcase, uint64_t id)
+{
+	struct display *display = *bucket_of(showcase, id);
+
+	while (display && display->id != id)
+		display = display->next;
+	return display;
+}
+
+static void add_locked(struct showcase *showcase, struct display *display)
+{
+	struct display **bucket = bucket_of(showcase, display->id);
+
+	display->next = *bucket;
+	*bucket = display;
+	display->older = showcase->newest;
+	if (showcase->newest)
+		showcase->newest->newer = display;
+	else
+		showcase->oldest = display;
+	showcase->newest = display;
+	showcase->count++;
+}
+
+static void unlink_locked(struct showcase *showcase, struct display *display)
+{
+	struct display **at = bucket_of(showcase, display->id);
+
+	while (*at != display)
+		at = &(*at)->next;
+	*at = display->next;
+	if (display->older)
+		display->older->newer = display->newer;
+	else
+		showcase->oldest = display->newer;
+	if (display->newer)
+		display->newer->older = display->older;
+	else
+		showcase->newest = display->older;
+	showcase->count--;
+}
+
+/* To let go of it takes time: that comes later. */
+static void clear_locked(struct showcase *showcase, struct exhibit *exhibit)
+{
+	if (!exhibit)
+		return;
+	exhibit->next = showcase->cleared;
+	showcase->cleared = exhibit;
+	pthread_cond_signal(&showcase->wake);
+}
+
+static void remove_locked(struct showcase *showcase, struct display *display)
+{
+	unlink_locked(showcase, display);
+	if (display->stage == MAKING) {
+		display->gone = true;
+		return;
+	}
+	if (display->stage == READY) {
+		showcase->bytes -= display->exhibit->size;
+		showcase->ready--;
+		clear_locked(showcase, display->exhibit);
+	}
+	free(display);
+}
+
+/* Make room for one that is made, at the cost of older ones.  False: there are none. */
+static bool room_locked(struct showcase *showcase, const struct display *display, uint64_t size)
+{
+	while (showcase->bytes + size > showcase->config.bytes_max) {
+		if (showcase->oldest == display)
+			return false;
+		remove_locked(showcase, showcase->oldest);
+	}
+	return true;
+}
+
+/* --- making one ----------------------------------------------------------------- */
+
+/* It was made, or not; takes the reference to the exhibit. */
+static void made_locked(struct showcase *showcase, struct display *display, enum mc_status status,
+			struct exhibit *exhibit)
+{
+	pthread_cond_broadcast(&showcase->made);
+	if (display->gone) {
+		clear_locked(showcase, exhibit);
+		free(display);
+		return;
+	}
+	display->stage = WISHED;
+	if (status == MC_AGAIN)
+		return;
+	if (status || !room_locked(showcase, display, exhibit->size)) {
+		clear_locked(showcase, exhibit);
+		remove_locked(showcase, display);
+		return;
+	}
+	display->stage = READY;
+	display->exhibit = exhibit;
+	showcase->bytes += exhibit->size;
+	showcase->ready++;
+}
+
+/* How long to be quiet still: until nothing has moved, or come to rest, for long enough. */
+static uint64_t quiet_in_ns_locked(const struct showcase *showcase)
+{
+	uint64_t moved = showcase->config.moved_ns(showcase->config.context);
+	uint64_t now = clock_ns(), quiet = SHOWCASE_QUIET_MS * 1000000ull;
+
+	if (moved < showcase->rested_ns)
+		moved = showcase->rested_ns;
+	if (moved == UINT64_MAX || moved > now)
+		return quiet;
+	return now - moved < quiet ? quiet - (now - moved) : 0;
+}
+
+struct making {
+	struct showcase *showcase;
+	struct display *display;
+};
+
+static bool go_on(void *context)
+{
+	const struct making *making = context;
+	struct showcase *showcase = making->showcase;
+
+	WITH_LOCK(&showcase->lock);
+	if (showcase->stopping || making->display->gone)
+		return false;
+	return showcase->waiting > 0 || quiet_in_ns_locked(showcase) == 0;
+}
+
+static enum mc_status make(struct showcase *showcase, struct display *display, uint64_t id,
+			   struct exhibit **exhibit)
+{
+	const struct transport_source *source = showcase->config.source;
+	struct making making = {showcase, display};
+	struct source_hold hold = {.fd = -1, .ahead = true};
+	enum mc_status status = source->hold(source->context, id, 0, &hold);
+
+	/* What is being written comes to rest again, and is shown again then. */
+	if (status)
+		return MC_NOT_FOUND;
+	status = hold.attr.size > showcase->config.bytes_max
+			 ? MC_TOO_BIG
+			 : exhibit_new(showcase->config.engine, &hold, go_on, &making, exhibit);
+	source->release(source->context, &hold);
+	return status;
+}
+
+/* --- the thread ------------------------------------------------------------------- */
+
+static void set_policy(pthread_t thread, int policy)
+{
+	const struct sched_param none = {0};
+
+	if (pthread_setschedparam(thread, policy, &none))
+		log_debug("the showcase's thread runs as before");
+}
+
+static void make_next_locked(struct showcase *showcase, struct display *display)
+{
+	struct exhibit *exhibit = NULL;
+
+	display->stage = MAKING;
+	pthread_mutex_unlock(&showcase->lock);
+	enum mc_status status = make(showcase, display, display->id, &exhibit);
+	pthread_mutex_lock(&showcase->lock);
+	made_locked(showcase, display, status, exhibit);
+	if (showcase->raised)
+		set_policy(pthread_self(), SCHED_IDLE);
+	showcase->raised = false;
+}
+
+static void let_go(struct exhibit *exhibits)
+{
+	while (exhibits) {
+		struct exhibit *next = exhibits->next;
+		exhibit_unref(exhibits);
+		exhibits = next;
+	}
+}
+
+static struct display *wished_locked(const struct showcase *showcase)
+{
+	struct display *display = showcase->newest;
+
+	while (display && display->stage != WISHED)
+		display = display->older;
+	return display;
+}
+
+static void wait_locked(struct showcase *showcase, uint64_t ns)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	ns += (uint64_t)until.tv_nsec;
+	until.tv_sec += (time_t)(ns / 1000000000u);
+	until.tv_nsec = (long)(ns % 1000000000u);
+	pthread_cond_timedwait(&showcase->wake, &showcase->lock, &until);
+}
+
+/* Not as one that may be held up: to unmap takes a lock that all of the process wait for. */
+static void clear_all_locked(struct showcase *showcase)
+{
+	bool lowered = showcase->lowers;
+
+	pthread_mutex_unlock(&showcase->lock);
+	if (lowered)
+		set_policy(pthread_self(), SCHED_OTHER);
+	showcase_clear(showcase);
+	if (lowered)
+		set_policy(pthread_self(), SCHED_IDLE);
+	pthread_mutex_lock(&showcase->lock);
+}
+
+static void *work(void *context)
+{
+	struct showcase *showcase = context;
+
+	pthread_setname_np(pthread_self(), "mc-showcase");
+	pthread_mutex_lock(&showcase->lock);
+	/* Who can't be raised when somebody waits is not lowered. */
+	showcase->lowers =
+		setpriority(PRIO_PROCESS, 0, 1) == 0 && setpriority(PRIO_PROCESS, 0, 0) == 0;
+	if (showcase->lowers)
+		set_policy(pthread_self(), SCHED_IDLE);
+	while (!showcase->stopping) {
+		struct display *display = wished_locked(showcase);
+		uint64_t quiet_ns = display ? quiet_in_ns_locked(showcase) : 0;
+		if (showcase->cleared) {
+			clear_all_locked(showcase);
+		} else if (!display) {
+			pthread_cond_wait(&showcase->wake, &showcase->lock);
+		} else if (quiet_ns > 0) {
+			wait_locked(showcase, quiet_ns);
+		} else {
+			make_next_locked(showcase, display);
+		}
+	}
+	pthread_mutex_unlock(&showcase->lock);
+	return NULL;
+}
+
+enum mc_status showcase_start(struct showcase *showcase, const struct showcase_config *config)
+{
+	pthread_condattr_t attr;
+
+	*showcase = (struct showcase){.config = *config};
+	pthread_mutex_init(&showcase->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&showcase->wake, &attr);
+	pthread_cond_init(&showcase->made, &attr);
+	pthread_condattr_destroy(&attr);
+	return pthread_create(&showcase->thread, NULL, work, showcase) == 0 ? MC_OK : MC_NO_MEMORY;
+}
+
+void showcase_stop(struct showcase *showcase)
+{
+	pthread_mutex_lock(&showcase->lock);
+	showcase->stopping = true;
+	pthread_cond_signal(&showcase->wake);
+	pthread_mutex_unlock(&showcase->lock);
+	pthread_join(showcase->thread, NULL);
+	pthread_mutex_lock(&showcase->lock);
+	while (showcase->oldest)
+		remove_locked(showcase, showcase->oldest);
+	pthread_mutex_unlock(&showcase->lock);
+	showcase_clear(showcase);
+	pthread_cond_destroy(&showcase->wake);
+	pthread_cond_destroy(&showcase->made);
+	pthread_mutex_destroy(&showcase->lock);
+}
+
+/* --- for others --------------------------------------------------------------------- */
+
+void showcase_show(struct showcase *showcase, uint64_t id)
+{
+	if (showcase->config.bytes_max == 0)
+		return;
+	WITH_LOCK(&showcase->lock);
+	if (find_locked(showcase, id))
+		return;
+	struct display *display = calloc(1, sizeof(*display));
+	if (!display)
+		return;
+	showcase->rested_ns = clock_ns();
+	if (showcase->count == SHOWCASE_MAX)
+		remove_locked(showcase, showcase->oldest);
+	*display = (struct display){.id = id};
+	add_locked(showcase, display);
+	pthread_cond_signal(&showcase->wake);
+}
+
+void showcase_hide(struct showcase *showcase, uint64_t id)
+{
+	WITH_LOCK(&showcase->lock);
+	struct display *display = find_locked(showcase, id);
+
+	if (display)
+		remove_locked(showcase, display);
+}
+
+void showcase_clear(struct showcase *showcase)
+{
+	pthread_mutex_lock(&showcase->lock);
+	struct exhibit *cleared = STEAL(showcase->cleared);
+	pthread_mutex_unlock(&showcase->lock);
+	let_go(cleared);
+}
+
+/* Wait for one that is in the making. */
+static struct display *join_locked(struct showcase *showcase, uint64_t id)
+{
+	struct display *display = find_locked(showcase, id);
+
+	while (display && display->stage == MAKING) {
+		if (showcase->lowers && !showcase->raised)
+			set_policy(showcase->thread, SCHED_OTHER);
+		showcase->raised = showcase->lowers;
+		showcase->waiting++;
+		pthread_cond_wait(&showcase->made, &showcase->lock);
+		showcase->waiting--;
+		display = find_locked(showcase, id);
+	}
+	return display;
+}
+
+enum mc_status showcase_exhibit(struct showcase *showcase, const struct source_hold *hold,
+				struct exhibit **exhibit)
+{
+	struct exhibit *made = NULL;
+
+	pthread_mutex_lock(&showcase->lock);
+	struct display *display = join_locked(showcase, hold->attr.id);
+	if (display && display->stage == READY && exhibit_is_of(display->exhibit, hold)) {
+		made = display->exhibit;
+		exhibit_ref(made);
+		atomic_fetch_add(&showcase->used, 1);
+	} else if (display && display->stage == WISHED) {
+		display->stage = MAKING;
+	} else {
+		display = NULL;
+	}
+	pthread_mutex_unlock(&showcase->lock);
+	enum mc_status status = MC_OK;
+	if (!made) {
+		status = exhibit_new(showcase->config.engine, hold, NULL, NULL, &made);
+		WITH_LOCK(&showcase->lock);
+		if (display && !status)
+			exhibit_ref(made);
+		if (display)
+			made_locked(showcase, display, status, made);
+	}
+	if (!status)
+		*exhibit = made;
+	return status;
+}
+
+void showcase_counters(struct showcase *showcase, struct transport_counters *counters)
+{
+	WITH_LOCK(&showcase->lock);
+	counters->shown = showcase->ready;
+	counters->pulls_shown = atomic_load(&showcase->used);
+}
