@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "engine/base/spin.h"
+#include "tests/support/suite.h"
 
 #define STEP_NS 100u
 
@@ -112,7 +113,6 @@ int main(void)
 {
 	Suite *suite = suite_create("base/spin");
 	TCase *tcase = tcase_create("spin");
-	SRunner *runner = srunner_create(suite);
 
 	tcase_add_checked_fixture(tcase, setup, NULL);
 	tcase_add_test(tcase, what_comes_soon_is_looked_for_for_ever);
@@ -123,8 +123,5 @@ int main(void)
 	tcase_add_test(tcase, who_lost_the_processor_rests_though_it_found_something);
 	tcase_add_test(tcase, what_never_comes_costs_less_than_one_percent);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

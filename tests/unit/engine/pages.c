@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "tests/support/suite.h"
 
 #define PAGE  4096ull
 #define PAGES 4096ull
@@ -170,9 +171,5 @@ int main(void)
 	tcase_add_test(tc, what_the_kernel_does_not_tell_is_one_run_of_no_node);
 	tcase_add_loop_test(tc, the_kernel_tells_of_pages_that_were_touched, 0, 2);
 	suite_add_tcase(s, tc);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(s);
 }

@@ -27,6 +27,7 @@
 #include "engine/fabric/shm/socket.h"
 #include "engine/fabric/tcp/frame.h"
 #include "tests/support/fabric_world.h"
+#include "tests/support/suite.h"
 #include "tests/support/usage.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -526,9 +527,5 @@ int main(void)
 	tcase_add_loop_test(tc, ten_thousand_failures_leave_nothing, 0,
 			    KINDS * (WORLD_ROWS - ROW_FIRST));
 	suite_add_tcase(s, tc);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(s);
 }

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "tests/support/suite.h"
+
 #define MODEL_MAX 400
 #define NAMES	  40
 
@@ -339,9 +341,5 @@ int main(void)
 	tcase_add_test(tc, what_changes_after_it_was_recorded_is_told_once_more);
 	tcase_add_test(tc, loading_settles_in_any_order);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -2,6 +2,7 @@
  * Changes that are asked for twice because the first answer was lost, while
  * others go on; by another connection, and by another master of the same journal.
  */
+#include "tests/support/suite.h"
 #include "tests/unit/master/raw.h"
 
 #include "master/ledger.h"
@@ -541,9 +542,5 @@ int main(void)
 			    sizeof(becomings) / sizeof(becomings[0]));
 	if (etcd_installed())
 		suite_add_tcase(suite, etcd);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

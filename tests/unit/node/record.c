@@ -8,6 +8,7 @@
 
 #include "engine/base/buffer.h"
 #include "engine/base/crc32c.h"
+#include "tests/support/suite.h"
 #include "tests/unit/node/seed.h"
 
 static const struct mc_attr attr = {
@@ -313,9 +314,5 @@ int main(void)
 	tcase_add_test(tc, random_damage_never_passes_for_a_record);
 	tcase_add_test(tc, random_bytes_under_a_right_checksum_are_read_within_their_bounds);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

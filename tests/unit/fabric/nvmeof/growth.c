@@ -18,6 +18,7 @@
 #include "engine/base/log.h"
 #include "engine/fabric/nvmeof/nvmeof.h"
 #include "engine/metadata/segment_desc.h"
+#include "tests/support/suite.h"
 #include "tests/support/usage.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -381,9 +382,5 @@ int main(void)
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_loop_test(tc, ten_thousand_failures_leave_nothing, 0, (int)ARRAY_SIZE(kinds));
 	suite_add_tcase(s, tc);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(s);
 }

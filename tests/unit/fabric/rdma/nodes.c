@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "engine/fabric/rdma/rdma.h"
 #include "tests/support/fake_verbs.h"
+#include "tests/support/suite.h"
 
 #define SIZE	 (4ull << 20)
 #define BORDER	 (1ull << 20) /* from here on it is on node 1 */
@@ -196,9 +197,5 @@ int main(void)
 	tcase_add_test(tc, a_location_that_is_given_is_believed);
 	tcase_add_test(tc, pieces_that_a_device_refuses_leave_nothing);
 	suite_add_tcase(s, tc);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(s);
 }

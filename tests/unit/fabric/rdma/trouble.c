@@ -13,6 +13,7 @@
 
 #include "engine/base/buffer.h"
 #include "engine/base/net.h"
+#include "tests/support/suite.h"
 #include "tests/unit/fabric/rdma/pair.h"
 
 static void set_up(void)
@@ -680,9 +681,5 @@ int main(void)
 		tcase_add_checked_fixture(tcases[i], set_up, tear_down);
 		suite_add_tcase(suite, tcases[i]);
 	}
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }
