@@ -581,7 +581,7 @@ static enum mc_status publish_snapshot(struct publishing *p, uint8_t *bytes, siz
 
 	WITH_LOCK(&node->lock);
 	if (!object_is(object, OBJECT_LOCAL) || object_is(object, OBJECT_REMOVED))
-		return MC_STALE; /* removed while it waited for the publish before */
+		return object->lost ? object->lost : MC_STALE; /* while it waited for another */
 	node_sync_locked(node, object);
 	object->flags &= ~(uint32_t)OBJECT_DIRTY;
 	p->first = object->draft_fd >= 0;

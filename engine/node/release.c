@@ -5,7 +5,7 @@
 
 /* What closing a file does: publish what changed, and let go of what nobody needs. */
 
-/* Publish what is in any of these states: dirty, or in doubt. */
+/* Publish what is in any of these states: dirty, being published, or in doubt. */
 static void flush(struct node *node, struct object *object, uint32_t states, node_done_fn *done,
 		  void *context)
 {
@@ -37,12 +37,13 @@ static void flush(struct node *node, struct object *object, uint32_t states, nod
 }
 
 /*
- * Who closes what another close left in doubt hears how it ended, and what another
- * could not publish, that it was lost: it may be the one that was written to.
+ * Who closes what another close is publishing, or left in doubt, hears how that ended,
+ * and of what another could not publish, that it was lost: this may be the descriptor
+ * that was written to.
  */
 void node_flush(struct node *node, struct object *object, node_done_fn *done, void *context)
 {
-	flush(node, object, OBJECT_DIRTY | OBJECT_DOUBT, done, context);
+	flush(node, object, OBJECT_DIRTY | OBJECT_PUBLISHING | OBJECT_DOUBT, done, context);
 }
 
 /* A draft under a final name that could not be published goes with its last handle. */

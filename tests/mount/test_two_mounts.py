@@ -505,6 +505,30 @@ def every_close_of_a_file_that_could_not_be_published_says_so(cluster):
     assert get(at(b, "k")) == b"first"
 
 
+@on_cluster()
+def a_close_waits_for_the_publish_that_another_close_began(cluster):
+    master = cluster.master()
+    node = cluster.node(master, timeout="1500ms")
+    fd = os.open(at(node, "k"), os.O_CREAT | os.O_WRONLY, 0o644)
+    os.write(fd, b"x")
+    other = os.dup(fd)
+    failed = []
+
+    def close_other():
+        with fails(errno.ETIMEDOUT, errno.EROFS):
+            os.close(other)
+        failed.append(other)
+    master.signal(signal.SIGSTOP)
+    closer = threading.Thread(target=close_other)
+    closer.start()
+    time.sleep(0.3)
+    with fails(errno.ETIMEDOUT, errno.EROFS):
+        os.close(fd)
+    closer.join()
+    assert failed
+    master.signal(signal.SIGCONT)
+
+
 @on_cluster(variants="one")
 def an_immutable_mount_refuses_a_second_put_of_a_key(cluster):
     node = cluster.node(cluster.master(), immutable="on")
