@@ -288,18 +288,18 @@ def a_name_that_the_other_mount_moved_is_gone_here_though_its_object_is_known(cl
 def a_rename_from_a_name_that_the_other_mount_moved_fails_once_that_is_heard_of(cluster):
     _, a, b = cluster.pair()
     for number in range(20):
-        put(at(a, "old"), b"x" * (number + 1))
-        put(at(a, "later"), b"")
-        assert os.stat(at(b, "old")).st_size == number + 1
-        assert os.stat(at(b, "later")).st_mode & 0o777 != 0o600
-        os.rename(at(a, "old"), at(a, "new"))
-        os.chmod(at(a, "later"), 0o600)
+        old, new, later = f"old{number}", f"new{number}", f"later{number}"
+        put(at(a, old), b"x" * (number + 1))
+        put(at(a, later), b"")
+        assert os.stat(at(b, old)).st_size == number + 1
+        assert os.stat(at(b, later)).st_mode & 0o777 != 0o600
+        os.rename(at(a, old), at(a, new))
+        os.chmod(at(a, later), 0o600)
         # What is told later is heard of later.
-        wait_until(lambda: os.stat(at(b, "later")).st_mode & 0o777 == 0o600, 10, "it is heard of")
+        wait_until(lambda later=later: os.stat(at(b, later)).st_mode & 0o777 == 0o600, 10,
+                   "it is heard of")
         with fails(errno.ENOENT):
-            os.rename(at(b, "old"), at(b, "new"))
-        os.unlink(at(a, "new"))
-        os.unlink(at(a, "later"))
+            os.rename(at(b, old), at(b, new))
 
 
 @on_cluster()
