@@ -241,5 +241,5 @@ uint32_t node_evict_turn(struct node *node)
 		evict(node, room - space.free);
 	if (writers)
 		return space.free < 4 * room ? 1 : 10;
-	return lingering ? LINGER_LOOK_MS : 100;
+	return lingering ? 20 : 100;
 }

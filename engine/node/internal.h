@@ -22,7 +22,6 @@
 #include "engine/transport/transport.h"
 
 #define NODE_TRANSPORT_MAX 6u
-#define LINGER_LOOK_MS	   20u /* between looks at what lingers */
 #define NODE_RESTING_MAX   256u
 
 struct sieve {
@@ -86,7 +85,6 @@ struct node {
 	uint64_t announce_ns;  /* the inventory is told again then; 0: it was taken */
 	char master_name[128];
 	bool stopping;
-	uint32_t nap_ms;       /* for so long the janitor sleeps; 0: it is awake, or will be */
 	pthread_cond_t wake;   /* the janitor */
 	pthread_cond_t change; /* session, room: for those who wait */
 
@@ -125,9 +123,6 @@ void node_ignore_reply(void *context, enum mc_status status, struct reader *body
 void node_ignore_done(void *context, enum mc_status status, struct object *object);
 /* What the caller sees of a change that failed so. */
 enum mc_status node_change_status(enum mc_status status);
-
-/* Something ended that the janitor looks at within LINGER_LOOK_MS. */
-void node_janitor_hurry_locked(struct node *node);
 
 /* A fresh id of those granted; 0: none at hand (more were asked for). */
 uint64_t node_new_id_locked(struct node *node);
@@ -170,10 +165,7 @@ uint8_t *node_xattrs_copy_locked(const struct object *object, size_t *size);
 bool node_xattr_text_locked(const struct object *object, const char *name, char *text, size_t size);
 
 /* -- linger.c -- */
-/*
- * The last writer closed.  The janitor looks soon whether a writable map lives on, and
- * then again and again: asking the kernel takes longer than all else that a close does.
- */
+/* The last writer closed; where a writable map lives on, look again later. */
 void node_linger_locked(struct node *node, struct object *object);
 /* Publish what such maps wrote, once they are gone. */
 void node_linger_turn(struct node *node);

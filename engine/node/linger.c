@@ -15,7 +15,8 @@ struct lingering {
 void node_linger_locked(struct node *node, struct object *object)
 {
 	if (!object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
-	    (object->flags & (OBJECT_REMOVED | OBJECT_LINGERING)))
+	    (object->flags & (OBJECT_REMOVED | OBJECT_LINGERING)) ||
+	    pool_unwritten(node->pool, object->attr.id))
 		return;
 	struct lingering *lingering = malloc(sizeof(*lingering));
 	if (!lingering)
@@ -25,7 +26,6 @@ void node_linger_locked(struct node *node, struct object *object)
 	lingering->since_ns = clock_ns();
 	object->flags |= OBJECT_LINGERING;
 	node->lingering = lingering;
-	node_janitor_hurry_locked(node);
 }
 
 static void flushed(void *context, enum mc_status status, struct object *object)
@@ -47,62 +47,48 @@ static void flushed(void *context, enum mc_status status, struct object *object)
 	op_free(op);
 }
 
-/* Look at the file.  True: nobody writes to it any more, or its next close will linger anew. */
-static bool ended_locked(struct node *node, const struct lingering *lingering)
-{
-	struct object *object = lingering->object;
-
-	if (object_is(object, OBJECT_LOCAL) && object->writers == 0 &&
-	    !pool_unwritten(node->pool, object->attr.id))
-		return false;
-	object->flags &= ~(uint32_t)OBJECT_LINGERING;
-	/* A write to a page that was writable already leaves no mark. */
-	if (object_is(object, OBJECT_LOCAL) && clock_ns() - lingering->since_ns > LINGER_CLOSE_NS)
-		object->flags |= OBJECT_DIRTY;
-	return true;
-}
-
-static void publish_written(struct node *node, struct object *object)
-{
-	struct op *op = op_new(node, object, NULL, NULL, NULL, node_ignore_done, NULL);
-
-	node_lock(node);
-	/* Who has it open for writing again publishes when they close it, not before. */
-	bool flush = op && object->writers == 0;
-	if (flush) {
-		object->writers++; /* so that the file is looked at */
-		sieve_remove_locked(node, object);
-		node->writers++;
-	}
-	node_unlock(node);
-	if (flush)
-		node_flush(node, object, flushed, op);
-	else if (op)
-		op_free(op);
-}
-
-/* One at a time, as every put lingers and others want the lock. */
 void node_linger_turn(struct node *node)
 {
+	struct lingering *gone = NULL;
+
 	node_lock(node);
-	struct lingering *list = node->lingering;
-	node->lingering = NULL;
+	for (struct lingering **at = &node->lingering; *at;) {
+		struct lingering *l = *at;
+		if (object_is(l->object, OBJECT_LOCAL) && l->object->writers == 0 &&
+		    !pool_unwritten(node->pool, l->object->attr.id)) {
+			at = &l->next;
+			continue;
+		}
+		*at = l->next;
+		l->next = gone;
+		gone = l;
+		l->object->flags &= ~(uint32_t)OBJECT_LINGERING;
+		/* A write to a page that was writable already leaves no mark. */
+		if (object_is(l->object, OBJECT_LOCAL) &&
+		    clock_ns() - l->since_ns > LINGER_CLOSE_NS)
+			l->object->flags |= OBJECT_DIRTY;
+	}
 	node_unlock(node);
-	while (list) {
-		struct lingering *l = list;
-		list = l->next;
+	while (gone) {
+		struct lingering *next = gone->next;
+		struct op *op =
+			op_new(node, gone->object, NULL, NULL, NULL, node_ignore_done, NULL);
 		node_lock(node);
-		bool ended = ended_locked(node, l);
-		if (!ended) {
-			l->next = node->lingering;
-			node->lingering = l;
+		/* Who has it open for writing again publishes when they close it, not before. */
+		bool flush = op && gone->object->writers == 0;
+		if (flush) {
+			gone->object->writers++; /* so that the file is looked at */
+			sieve_remove_locked(node, gone->object);
+			node->writers++;
 		}
 		node_unlock(node);
-		if (!ended)
-			continue;
-		publish_written(node, l->object);
-		node_unref(node, l->object);
-		free(l);
+		if (flush)
+			node_flush(node, gone->object, flushed, op);
+		else if (op)
+			op_free(op);
+		node_unref(node, gone->object);
+		free(gone);
+		gone = next;
 	}
 }
 

@@ -159,14 +159,6 @@ enum mc_status read_item(enum mc_status status, struct reader *body)
 
 /* -- open and close -- */
 
-void node_janitor_hurry_locked(struct node *node)
-{
-	if (node->nap_ms <= LINGER_LOOK_MS)
-		return;
-	node->nap_ms = 0;
-	pthread_cond_signal(&node->wake);
-}
-
 static void *janitor_thread(void *context)
 {
 	struct node *node = context;
@@ -175,9 +167,7 @@ static void *janitor_thread(void *context)
 	pthread_setname_np(pthread_self(), "mc-janitor");
 	pthread_mutex_lock(&node->lock);
 	while (!node->stopping) {
-		node->nap_ms = sleep_ms;
 		(void)clock_cond_wait(&node->wake, &node->lock, clock_ns() + sleep_ms * 1000000ull);
-		node->nap_ms = 0;
 		if (node->stopping)
 			break;
 		pthread_mutex_unlock(&node->lock);
