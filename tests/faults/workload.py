@@ -237,10 +237,17 @@ class Client(threading.Thread):
 
     def get_once(self, root):
         with self.field.lock:
-            names = [name for name, node, done in self.field.once[-20:]
-                     if done or node != self.node]
-        if not names:
+            entries = [entry for entry in self.field.once[-20:]
+                       if entry[2] or entry[1] != self.node]
+        if not entries:
             return
-        name = self.random.choice(names)
-        self.call(Operation("get", name), name,
-                  lambda: self.field.numbers.of_content(read_whole(root, name), name))
+        entry = self.random.choice(entries)
+        name, _, written = entry
+
+        def read():
+            content = read_whole(root, name)
+            # Starting a process forks this one: the child's close publishes what it finds.
+            if not content and not written:
+                raise OSError(errno.EAGAIN, "not written yet")
+            return self.field.numbers.of_content(content, name)
+        self.call(Operation("get", name), name, read)
