@@ -15,11 +15,11 @@
 /* A miss: the directory may be granted with it, which only the writer can. */
 static void miss_write(struct call *call, struct directory *directory)
 {
-	if (gather_on(call->master))
-		put_u8(call->w, 0);
-	else if (!call->reading)
+	bool grants = !gather_on(call->master); /* else nobody hears of it */
+
+	if (grants && !call->reading)
 		grant_put(call->master, call->session, directory, call->w);
-	else if (grant_likely(call->session, directory, call->now_ms))
+	else if (grants && grant_likely(call->session, directory, call->now_ms))
 		call->left = true;
 	else
 		put_u8(call->w, 0);
