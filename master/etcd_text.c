@@ -80,6 +80,12 @@ static const struct {
 };
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
+/* Numbers come from outside: 0 is none, and there may be kinds of tomorrow. */
+static bool is_known(enum record_kind kind)
+{
+	return kind < KIND_COUNT && kinds[kind].word;
+}
+
 static bool is_entry(enum record_kind kind)
 {
 	return kind == RECORD_DIRECTORY || kind == RECORD_OBJECT;
@@ -312,7 +318,7 @@ static bool fields_write(struct writer *w, enum record_kind kind, struct reader 
 {
 	size_t name_size;
 
-	if (kind >= KIND_COUNT || !kinds[kind].word)
+	if (!is_known(kind))
 		return false;
 	uint8_t version = get_u8(r);
 	if (version == 0 || version > kinds[kind].version_max)
@@ -616,13 +622,13 @@ static bool value_read(struct text *t, struct etcd_record *record, const struct 
 	if (is_entry(record->kind) && take(t, "directory"))
 		record->kind = RECORD_DIRECTORY;
 	else if (!take(t, "record") &&
-		 (record->kind >= KIND_COUNT || !take(t, kinds[record->kind].word)))
+		 (!is_known(record->kind) || !take(t, kinds[record->kind].word)))
 		return false;
 	if (take_word(t, "raw")) {
 		get_hex(t, w);
 		return !t->failed && t->at == t->end;
 	}
-	if (record->kind >= KIND_COUNT)
+	if (!is_known(record->kind))
 		return false;
 	uint8_t version = take_word(t, "v") ? get_number_8(t) : 1;
 	put_u8(w, version);

@@ -277,6 +277,8 @@ static const struct {
 	{"nodes/00", "node name=a,b", MC_IO},
 	{"records/9", "record raw=", MC_IO},
 	{"records/9/", "record", MC_IO},
+	{"records/0/", "record", MC_IO},
+	{"records/0/", "meta", MC_IO},
 };
 
 START_TEST(what_is_no_record_is_refused)
