@@ -18,13 +18,19 @@ static void push(struct tour *tour, struct directory *directory, uint64_t after)
 				     .path_size = tour->path_size};
 }
 
-/* Make the path that of an entry in the last level's directory. */
-static void path_enter(struct tour *tour, const struct entry *entry)
+/*
+ * Make the path that of an entry in the last level's directory.  False: it is none, which
+ * comes of moving what is above it.
+ */
+static bool path_enter(struct tour *tour, const struct entry *entry)
 {
 	size_t at = tour->levels[tour->depth - 1].path_size;
 
+	if (at + entry->name_size > MC_PATH_MAX)
+		return false;
 	memcpy(tour->path + at, entry->name, entry->name_size);
 	tour->path_size = at + entry->name_size;
+	return true;
 }
 
 /* False: no key can be so deep. */
@@ -78,8 +84,7 @@ static enum mc_status resume(struct tour *tour, const char *cursor)
 		struct entry *entry = directory_next(level->directory, &place);
 		if (!entry || entry->sequence != sequence || !entry_is_directory(entry))
 			return MC_OK;
-		path_enter(tour, entry);
-		if (!descend(tour, entry, 0))
+		if (!path_enter(tour, entry) || !descend(tour, entry, 0))
 			return MC_INVALID;
 		cursor = end + 1;
 	}
@@ -127,9 +132,8 @@ const struct entry *tour_next(struct tour *tour)
 		}
 		tour->visits_left--;
 		level->sequence = entry->sequence;
-		if (!begins_right(tour, entry))
+		if (!begins_right(tour, entry) || !path_enter(tour, entry))
 			continue;
-		path_enter(tour, entry);
 		if (entry_is_directory(entry))
 			(void)descend(tour, entry, 0);
 		else if (replicas_show(tour->master, entry))

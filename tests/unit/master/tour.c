@@ -239,6 +239,34 @@ START_TEST(the_deepest_keys_are_met)
 }
 END_TEST
 
+/* Moving a directory makes the paths of what is in it longer than a key can be. */
+START_TEST(what_moved_too_deep_is_left_out)
+{
+	static char text[2 * MC_PATH_MAX];
+	struct directory *deep = root();
+	struct directory *top = NULL;
+	char name[201];
+
+	memset(name, 'd', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	for (int i = 0; i < 20; i++) {
+		deep = add_directory(deep, name);
+		top = top ? top : deep;
+	}
+	add_object(deep, "shown");
+	list("", 10, 1000, NULL, text, sizeof(text));
+	ck_assert_uint_eq(strlen(text), 20 * 201 + strlen("shown\n"));
+	struct entry *moved = top->entry;
+	name[0] = 'e';
+	ck_assert_int_eq(catalog_move(&master.catalog, &moved, add_directory(root(), name), name,
+				      sizeof(name) - 1),
+			 MC_OK);
+	add_object(root(), "near");
+	list("", 10, 1000, NULL, text, sizeof(text));
+	ck_assert_str_eq(text, "near\n");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("master/tour");
@@ -249,6 +277,7 @@ int main(void)
 	tcase_add_test(tcase, what_stays_is_met_once_while_others_come_and_go);
 	tcase_add_test(tcase, what_makes_no_sense_is_refused);
 	tcase_add_test(tcase, the_deepest_keys_are_met);
+	tcase_add_test(tcase, what_moved_too_deep_is_left_out);
 	suite_add_tcase(suite, tcase);
 	return suite_run(suite);
 }
