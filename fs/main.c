@@ -43,7 +43,7 @@ static const struct option_row rows[] = {
 	ROW(master, "master", 0, OPTION_STRING, .unit = "MASTER",
 	    .help = "HOST:PORT, a list of them (in -o with \\, between), or etcd://HOST:PORT; "
 		    "without one this daemon starts its own."),
-	ROW(segment, "segment", 0, OPTION_SIZE, "1g", 16u << 20, 0, .unit = "SIZE",
+	ROW(segment, "segment", 0, OPTION_SIZE, "1g", 16u << 20, MC_SEGMENT_MAX, .unit = "SIZE",
 	    .help = "Memory to lend to the cluster."),
 	ROW(lend, "lend", 0, OPTION_BOOL, "on",
 	    .help = "Keep objects for others; off: the segment holds only what is written and read "

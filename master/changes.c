@@ -185,6 +185,8 @@ void mkdir_read(struct reader *r, struct item *item)
 	item->attr.mode = get_u32(r);
 	item->attr.uid = get_u32(r);
 	item->attr.gid = get_u32(r);
+	if (item->id > MC_ID_MAX)
+		r->failed = true;
 }
 
 /* The name is not in the directory, and someone else holds a grant of it. */
@@ -256,6 +258,7 @@ enum mc_status mkdir_apply(struct call *call, const struct item *item)
 			      &item->attr, &made);
 	if (status != MC_OK)
 		return status;
+	master_id_seen(master, item->id);
 	entry_attr(made, &attr);
 	put_attr(call->w, &attr);
 	grant_put(master, call->session, made->directory, call->w);

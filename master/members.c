@@ -11,6 +11,15 @@
 #include "master/record.h"
 #include "master/replicas.h"
 
+/* They are summed over all nodes. */
+static void memory_read(struct reader *r, struct mc_node *node)
+{
+	node->capacity = get_u64(r);
+	node->used = get_u64(r);
+	if (node->capacity > MC_SEGMENT_MAX || node->used > MC_SEGMENT_MAX)
+		r->failed = true;
+}
+
 void hello_read(struct reader *r, struct item *item)
 {
 	struct mc_node *node = &item->node;
@@ -22,8 +31,7 @@ void hello_read(struct reader *r, struct item *item)
 		memcpy(node->uuid, uuid, sizeof(node->uuid));
 	get_text(r, node->name, sizeof(node->name));
 	get_text(r, node->host, sizeof(node->host));
-	node->capacity = get_u64(r);
-	node->used = get_u64(r);
+	memory_read(r, node);
 	node->endpoint_count = get_u8(r);
 	node->guest = item->op == MC_ROLE_GUEST;
 	if (item->op > MC_ROLE_GUEST || node->endpoint_count > MC_ENDPOINT_MAX) {
@@ -138,8 +146,7 @@ enum mc_status hello_apply(struct call *call, const struct item *item)
 void heartbeat_read(struct reader *r, struct item *item)
 {
 	item->node = (struct mc_node){0};
-	item->node.capacity = get_u64(r);
-	item->node.used = get_u64(r);
+	memory_read(r, &item->node);
 	item->node.objects = get_u64(r);
 }
 

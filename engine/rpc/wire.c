@@ -175,7 +175,8 @@ void get_attr(struct reader *r, struct mc_attr *attr)
 	attr->atime = get_time(r);
 	attr->mtime = get_time(r);
 	attr->ctime = get_time(r);
-	if (attr->size > MC_OBJECT_SIZE_MAX)
+	if (attr->size > MC_OBJECT_SIZE_MAX || attr->allocated > MC_OBJECT_SIZE_MAX ||
+	    attr->id > MC_ID_MAX || attr->version > MC_ID_MAX)
 		r->failed = true;
 }
 

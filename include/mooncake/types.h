@@ -22,6 +22,8 @@
 #define MC_NAME_MAX	   255u		/* bytes of one component */
 #define MC_PATH_MAX	   4095u	/* bytes of a key */
 #define MC_OBJECT_SIZE_MAX (1ull << 60) /* bytes; sparse files may be this large */
+#define MC_ID_MAX	   INT64_MAX	/* ids and versions, which grow from them: nanoseconds */
+#define MC_SEGMENT_MAX	   (1ull << 50) /* bytes a node lends; those of all nodes fit 64 bits */
 #define MC_REPLICA_MAX	   8u		/* replicas that the master remembers of an object */
 #define MC_NODE_MAX	   4096u	/* nodes of a cluster */
 #define MC_ENDPOINT_MAX	   8u		/* endpoints a node announces */

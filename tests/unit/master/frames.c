@@ -140,19 +140,68 @@ static void body_long_name(void)
 	raw_name(&a, 1, name);
 }
 
+static void publish_beyond(uint64_t id, uint64_t version, uint64_t allocated)
+{
+	struct mc_attr attr = raw_attr(id, version, 4096);
+
+	attr.allocated = allocated;
+	raw_publish_write(&a, MC_ROOT_ID, "x", 0, &attr);
+}
+
+static void body_id_beyond(void)
+{
+	publish_beyond(UINT64_MAX, 100, 4096);
+}
+
+static void body_version_beyond(void)
+{
+	publish_beyond(a.next_id, UINT64_MAX, 4096);
+}
+
+static void body_allocated_beyond(void)
+{
+	publish_beyond(a.next_id, 100, UINT64_MAX);
+}
+
+static void body_directory_beyond(void)
+{
+	raw_mkdir_write(&a, MC_ROOT_ID, "x", UINT64_MAX);
+}
+
+static void body_memory_beyond(void)
+{
+	put_u64(&a.out, 1ull << 63);
+	put_u64(&a.out, 0);
+	put_u64(&a.out, 0);
+}
+
 static const struct {
 	enum mc_verb verb;
 	void (*write)(void);
 } bodies[] = {
-	{MC_VERB_LOOKUP, body_short},	  {MC_VERB_LOOKUP, body_long},
-	{MC_VERB_LOOKUP, body_none},	  {MC_VERB_LOOKUP, body_many},
-	{MC_VERB_LOOKUP, body_slash},	  {MC_VERB_LOOKUP, body_dots},
-	{MC_VERB_LOOKUP, body_nul},	  {MC_VERB_REMOVE, body_second_bad},
-	{MC_VERB_LOOKUP, body_long_name}, {MC_VERB_STATFS, body_none},
-	{MC_VERB_PUBLISH, body_short},	  {MC_VERB_HELLO, body_short},
-	{MC_VERB_RENAME, body_short},	  {MC_VERB_SETATTR, body_short},
-	{MC_VERB_SETXATTR, body_short},	  {MC_VERB_ANNOUNCE, body_short},
-	{MC_VERB_REPLICA, body_short},	  {MC_VERB_MKDIR, body_short},
+	{MC_VERB_LOOKUP, body_short},
+	{MC_VERB_LOOKUP, body_long},
+	{MC_VERB_LOOKUP, body_none},
+	{MC_VERB_LOOKUP, body_many},
+	{MC_VERB_LOOKUP, body_slash},
+	{MC_VERB_LOOKUP, body_dots},
+	{MC_VERB_LOOKUP, body_nul},
+	{MC_VERB_REMOVE, body_second_bad},
+	{MC_VERB_LOOKUP, body_long_name},
+	{MC_VERB_STATFS, body_none},
+	{MC_VERB_PUBLISH, body_short},
+	{MC_VERB_HELLO, body_short},
+	{MC_VERB_RENAME, body_short},
+	{MC_VERB_SETATTR, body_short},
+	{MC_VERB_SETXATTR, body_short},
+	{MC_VERB_ANNOUNCE, body_short},
+	{MC_VERB_REPLICA, body_short},
+	{MC_VERB_MKDIR, body_short},
+	{MC_VERB_PUBLISH, body_id_beyond},
+	{MC_VERB_PUBLISH, body_version_beyond},
+	{MC_VERB_PUBLISH, body_allocated_beyond},
+	{MC_VERB_MKDIR, body_directory_beyond},
+	{MC_VERB_HEARTBEAT, body_memory_beyond},
 };
 
 START_TEST(a_body_that_breaks_the_rules_is_answered_and_does_nothing)
@@ -162,6 +211,18 @@ START_TEST(a_body_that_breaks_the_rules_is_answered_and_does_nothing)
 	ck_assert_int_eq(raw_call(&a, bodies[_i].verb), MC_PROTOCOL);
 	ck_assert_uint_eq(a.frame.size, 0);
 	ck_assert_int_eq(raw_lookup(&a, MC_ROOT_ID, "keep").status, MC_OK);
+}
+END_TEST
+
+/* An id that came with a directory is never drawn again. */
+START_TEST(a_directory_may_have_an_id_that_was_not_handed_out)
+{
+	uint64_t next_id = a.next_id + (1u << 20); /* of the master */
+	struct mc_attr attr = raw_attr(a.next_id++, 100, 4096);
+
+	ck_assert_int_eq(raw_mkdir_id(&a, MC_ROOT_ID, "d", next_id, NULL), MC_OK);
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "new/x", MC_PUBLISH_PARENTS, &attr), MC_OK);
+	ck_assert_int_eq(raw_lookup(&a, MC_ROOT_ID, "new").status, MC_OK);
 }
 END_TEST
 
@@ -361,6 +422,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, hello_comes_first);
 	tcase_add_loop_test(tc, a_body_that_breaks_the_rules_is_answered_and_does_nothing, 0,
 			    sizeof(bodies) / sizeof(bodies[0]));
+	tcase_add_test(tc, a_directory_may_have_an_id_that_was_not_handed_out);
 	tcase_add_test(tc, verbs_that_are_none_of_a_masters_are_answered);
 	tcase_add_test(tc, frames_may_come_in_pieces_and_many_at_once);
 	tcase_add_test(tc, who_does_not_read_is_closed);

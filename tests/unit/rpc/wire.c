@@ -246,10 +246,10 @@ static struct mc_attr random_attr(void)
 {
 	struct mc_attr a = {0};
 
-	a.id = ((uint64_t)draw(1u << 30) << 34) + draw(1u << 30);
-	a.version = ((uint64_t)draw(1u << 30) << 34) + draw(1u << 30);
+	a.id = ((uint64_t)draw(1u << 30) << 33) + draw(1u << 30);
+	a.version = ((uint64_t)draw(1u << 30) << 33) + draw(1u << 30);
 	a.size = (uint64_t)draw(1u << 30) << 30;
-	a.allocated = ((uint64_t)draw(1u << 30) << 34) + draw(1u << 30);
+	a.allocated = ((uint64_t)draw(1u << 30) << 30) + draw(1u << 30);
 	a.mode = draw(1u << 30);
 	a.uid = draw(1u << 30) * 4;
 	a.gid = draw(1u << 30) * 4;
@@ -537,6 +537,30 @@ static void forbid_size(void)
 	put_attr(&w, &bad);
 }
 
+static void forbid_allocated(void)
+{
+	struct mc_attr bad = attr;
+
+	bad.allocated = MC_OBJECT_SIZE_MAX + 1;
+	put_attr(&w, &bad);
+}
+
+static void forbid_id(void)
+{
+	struct mc_attr bad = attr;
+
+	bad.id = (uint64_t)MC_ID_MAX + 1;
+	put_attr(&w, &bad);
+}
+
+static void forbid_version(void)
+{
+	struct mc_attr bad = attr;
+
+	bad.version = (uint64_t)MC_ID_MAX + 1;
+	put_attr(&w, &bad);
+}
+
 static void forbid_replicas(void)
 {
 	put_attr(&w, &attr);
@@ -621,14 +645,25 @@ static const struct {
 	void (*put)(void);
 	void (*get)(struct reader *r);
 } forbidden[] = {
-	{forbid_ns_of_a_time, get_a_time}, {forbid_ns_of_an_attr, get_an_attr},
-	{forbid_size, get_an_attr},	   {forbid_replicas, get_an_entry},
-	{forbid_endpoints, get_a_node},	   {forbid_long_node_name, get_a_node},
-	{forbid_long_text, get_a_text},	   {forbid_nul_in_text, get_a_text},
-	{forbid_empty_name, get_a_name},   {forbid_dot, get_a_name},
-	{forbid_dot_dot, get_a_name},	   {forbid_slash, get_a_name},
-	{forbid_nul_in_name, get_a_name},  {forbid_long_name, get_a_name},
-	{forbid_count_zero, get_a_count},  {forbid_count_large, get_a_count},
+	{forbid_ns_of_a_time, get_a_time},
+	{forbid_ns_of_an_attr, get_an_attr},
+	{forbid_size, get_an_attr},
+	{forbid_allocated, get_an_attr},
+	{forbid_id, get_an_attr},
+	{forbid_version, get_an_attr},
+	{forbid_replicas, get_an_entry},
+	{forbid_endpoints, get_a_node},
+	{forbid_long_node_name, get_a_node},
+	{forbid_long_text, get_a_text},
+	{forbid_nul_in_text, get_a_text},
+	{forbid_empty_name, get_a_name},
+	{forbid_dot, get_a_name},
+	{forbid_dot_dot, get_a_name},
+	{forbid_slash, get_a_name},
+	{forbid_nul_in_name, get_a_name},
+	{forbid_long_name, get_a_name},
+	{forbid_count_zero, get_a_count},
+	{forbid_count_large, get_a_count},
 };
 
 START_TEST(a_forbidden_value_fails_the_reader)
@@ -672,7 +707,8 @@ START_TEST(limits_are_allowed)
 	size_t size;
 
 	memset(name, 'n', sizeof(name));
-	large.size = MC_OBJECT_SIZE_MAX;
+	large.size = large.allocated = MC_OBJECT_SIZE_MAX;
+	large.id = large.version = MC_ID_MAX;
 	put_string(&w, name, sizeof(name));
 	put_u16(&w, MC_BATCH_MAX);
 	put_attr(&w, &large);
