@@ -188,12 +188,13 @@ static void lane_add(struct etcd_queue *queue, struct lane *lane, struct item *i
 	chain_add(queue, item, ITEM_FLYING);
 }
 
-static bool flies_elsewhere(const struct etcd_queue *queue, const struct lane *lane,
-			    const struct item *item)
+/* What is under way under the item's key on another lane, or NULL. */
+static const struct item *flies_elsewhere(const struct etcd_queue *queue, const struct lane *lane,
+					  const struct item *item)
 {
 	const struct item *flying = find(queue, item, ITEM_FLYING);
 
-	return flying && flying->lane != lane;
+	return flying && flying->lane != lane ? flying : NULL;
 }
 
 /* What was put off and can go now. */
@@ -250,8 +251,10 @@ static bool take_queued(struct etcd_queue *queue, struct lane *lane)
 
 	if (!item || !lane_fits(lane, item))
 		return false;
-	if (flies_elsewhere(queue, lane, item)) {
-		if (!(item->flags & ETCD_PUT_MAY_WAIT))
+	const struct item *flying = flies_elsewhere(queue, lane, item);
+	if (flying) {
+		/* What takes the place of one that goes is not there yet. */
+		if (!(item->flags & ETCD_PUT_MAY_WAIT) || flying->removes)
 			return false;
 		put_off(queue, list_take(&queue->queued));
 		return true;

@@ -13,7 +13,8 @@
  * Order holds per key: nothing passes what is in flight under its key.  The
  * record of a directory changes with every name in it, and waits beside the
  * queue while the one before is in flight, where newer ones replace it; anything
- * else that meets its own key holds the queue until that is in etcd.
+ * else that meets its own key, and a directory in the place of one that is on its
+ * way out, holds the queue until that is in etcd.
  *
  * Groups are numbered.  `settled` is the last one that is in etcd as a whole
  * (but the times of directories).

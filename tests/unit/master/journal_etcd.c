@@ -85,7 +85,8 @@ static void name_of(unsigned number, char name[8])
 	snprintf(name, 8, "n%02u", number % 100);
 }
 
-static void put(struct journal *journal, unsigned number, const char *text)
+static void put_kind(struct journal *journal, enum record_kind kind, unsigned number,
+		     const char *text)
 {
 	struct writer w;
 	uint8_t key[8];
@@ -93,7 +94,7 @@ static void put(struct journal *journal, unsigned number, const char *text)
 
 	name_of(number, name);
 	if (!text) {
-		ops->vacate(journal, false, false, 1, name, 3);
+		ops->vacate(journal, kind == RECORD_DIRECTORY, false, 1, name, 3);
 		return;
 	}
 	writer_init(&w);
@@ -104,8 +105,13 @@ static void put(struct journal *journal, unsigned number, const char *text)
 	put_u64(&w, number);
 	put_bytes(&w, text, strlen(text));
 	store_u64(key, number);
-	ops->put(journal, RECORD_OBJECT, key, 8, w.data, w.size);
+	ops->put(journal, kind, key, 8, w.data, w.size);
 	writer_fini(&w);
+}
+
+static void put(struct journal *journal, unsigned number, const char *text)
+{
+	put_kind(journal, RECORD_OBJECT, number, text);
 }
 
 static void put_one(struct journal *journal, unsigned number, const char *text)
@@ -151,6 +157,48 @@ START_TEST(the_last_word_is_in_etcd_whatever_the_order)
 	ops->close(lead());
 	for (int i = 0; i < NAME_MAX; i++)
 		ck_assert_str_eq(texts[i], model[i]);
+}
+END_TEST
+
+/* When a key was written last. */
+static int64_t revision_of(const char *key)
+{
+	struct etcd_config config = {.endpoints = server.client};
+	struct etcd_range range = {.key = ETCD_TEXT(key)};
+	struct etcd_waiter waiter;
+	struct etcd *etcd;
+
+	ck_assert_int_eq(etcd_open(&config, &etcd), MC_OK);
+	etcd_waiter_init(&waiter);
+	etcd_range(etcd, &range, 0, etcd_waiter_done, &waiter);
+	struct etcd_reply *reply = etcd_waiter_wait(&waiter);
+	ck_assert_int_eq(reply->status, MC_OK);
+	ck_assert_uint_eq(reply->pair_count, 1);
+	int64_t revision = reply->pairs[0].mod_revision;
+	etcd_reply_free(reply);
+	etcd_close(etcd);
+	return revision;
+}
+
+/* The record of a directory may come late, but not its first one. */
+START_TEST(a_new_directory_in_the_place_of_a_removed_one_is_there_before_what_is_in_it)
+{
+	struct journal *journal = lead();
+
+	put_kind(journal, RECORD_DIRECTORY, 1, "old");
+	ck_assert_int_eq(ops->flush(journal), MC_OK);
+	WAIT(journal, STORED(journal));
+	etcd_server_pause(&server);
+	put_kind(journal, RECORD_DIRECTORY, 1, NULL);
+	ck_assert_int_eq(ops->flush(journal), MC_OK);
+	put_kind(journal, RECORD_DIRECTORY, 1, "new");
+	ck_assert_int_eq(ops->flush(journal), MC_OK);
+	put_one(journal, 2, "in it");
+	kill(server.pid, SIGCONT);
+	WAIT(journal, STORED(journal));
+	ops->close(journal);
+	ck_assert_int_le(revision_of("/mooncake/default/objects/1/n01"),
+			 revision_of("/mooncake/default/objects/1/n02"));
 }
 END_TEST
 
@@ -395,6 +443,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, the_last_word_is_in_etcd_whatever_the_order);
+	tcase_add_test(tc,
+		       a_new_directory_in_the_place_of_a_removed_one_is_there_before_what_is_in_it);
 	tcase_add_loop_test(tc, answers_wait_for_etcd_only_if_they_must, 0, 2);
 	tcase_add_test(tc, a_full_queue_refuses_changes_until_etcd_is_back);
 	tcase_add_test(tc, a_leader_that_cannot_renew_refuses_changes_and_comes_back);
