@@ -11,6 +11,7 @@
 #include "master/state.h"
 
 #define KEEP_SIZE (1u << 16) /* buffers beyond this are given back when empty */
+#define PUSH_SIZE (1u << 20) /* of names in one frame: far below what a body may have */
 
 struct session *session_new(struct connection *connection, uint64_t now_ms)
 {
@@ -196,7 +197,7 @@ static void invalidation_add(struct mc_master *master, struct session *session,
 {
 	struct writer *w = &session->invalidations;
 
-	if (session->invalidation_count == UINT16_MAX)
+	if (session->invalidation_count == UINT16_MAX || w->size >= PUSH_SIZE)
 		invalidations_flush(master, session);
 	if (session->invalidation_count++ == 0)
 		put_u16(w, 0);

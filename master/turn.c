@@ -324,6 +324,10 @@ static void nodes_push(struct mc_master *master)
 
 	writer_init(&w);
 	nodes_write(master, &w);
+	if (w.failed) {
+		writer_fini(&w); /* out of memory: with the next turn */
+		return;
+	}
 	for (struct session *s = master->sessions; s; s = s->next) {
 		if (!s->id || (s->told_nodes && !master->nodes.changed))
 			continue;

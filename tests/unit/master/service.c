@@ -159,6 +159,40 @@ START_TEST(removing_tells_the_holder_and_everyone)
 }
 END_TEST
 
+/* More than one frame takes, of names as long as they can be. */
+START_TEST(everyone_hears_of_all_names_that_go_at_once)
+{
+	enum { BATCHES = 65, ALL = BATCHES * MC_BATCH_MAX };
+	char name[MC_NAME_MAX + 1];
+	unsigned heard = 0;
+
+	memset(name, 'n', MC_NAME_MAX);
+	name[MC_NAME_MAX] = '\0';
+	for (unsigned i = 0; i < ALL; i++) {
+		struct mc_attr attr = raw_attr(a.next_id++, 100, 4096);
+		if (i % MC_BATCH_MAX == 0)
+			put_u16(&a.out, MC_BATCH_MAX);
+		name[snprintf(name, 8, "%06u", i)] = 'n';
+		raw_name(&a, MC_ROOT_ID, name);
+		put_u32(&a.out, 0);
+		put_attr(&a.out, &attr);
+		if ((i + 1) % MC_BATCH_MAX == 0)
+			ck_assert_int_eq(raw_call(&a, MC_VERB_PUBLISH), MC_OK);
+	}
+	/* The node comes back with an empty pool. */
+	raw_close(&a);
+	raw_node(&a, mc_master_address(master), 1);
+	ck_assert_int_eq(raw_call(&a, MC_VERB_ANNOUNCED), MC_OK);
+	ck_assert_uint_eq(get_u64(&a.in), ALL);
+	while (heard < ALL) {
+		ck_assert(raw_push(&b, MC_VERB_INVALIDATE));
+		heard += get_u16(&b.in);
+	}
+	ck_assert_uint_eq(heard, ALL);
+	ck_assert_int_eq(raw_call(&b, MC_VERB_STATFS), MC_OK);
+}
+END_TEST
+
 START_TEST(directories_are_made_counted_and_removed)
 {
 	uint64_t dir = raw_mkdir(&a, MC_ROOT_ID, "dir");
@@ -459,6 +493,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_new_version_drops_the_replicas_of_the_old);
 	tcase_add_test(tc, the_last_replica_takes_the_name_with_it);
 	tcase_add_test(tc, removing_tells_the_holder_and_everyone);
+	tcase_add_test(tc, everyone_hears_of_all_names_that_go_at_once);
 	tcase_add_test(tc, directories_are_made_counted_and_removed);
 	tcase_add_test(tc, times_of_a_directory_move_with_its_names_only);
 	tcase_add_test(tc, renames_obey_what_stands_at_the_new_name);
