@@ -82,6 +82,8 @@ static void renewed(void *context, struct etcd_reply *reply)
 	pthread_mutex_lock(&leader->lock);
 	leader->renewing = false;
 	bool ours = leader->state == LEADER_LEADER || leader->state == LEADER_UNSURE;
+	/* The answer may be about the lease of a lead before. */
+	ours = ours && (reply->status != MC_OK || reply->lease == leader->lease);
 	if (ours && reply->status == MC_OK && reply->ttl_s > 0) {
 		leader->until_ns = leader->asked_ns + usable_ns(leader);
 		if (leader->state == LEADER_UNSURE && leader->until_ns > clock_ns()) {
