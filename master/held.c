@@ -60,6 +60,15 @@ void held_release(struct mc_master *master)
 	}
 }
 
+void held_fini(struct mc_master *master)
+{
+	while (master->held) {
+		struct held *held = master->held;
+		master->held = held->next;
+		free(held);
+	}
+}
+
 void held_forget(struct mc_master *master, const struct session *session)
 {
 	for (struct held *held = master->held; held; held = held->next) {

@@ -23,4 +23,7 @@ void held_release(struct mc_master *master);
 /* The session ends. */
 void held_forget(struct mc_master *master, const struct session *session);
 
+/* The master ends, and no session is left to hear of what waits. */
+void held_fini(struct mc_master *master);
+
 #endif

@@ -11,6 +11,7 @@
 #include "engine/base/log.h"
 #include "master/admin.h"
 #include "master/await.h"
+#include "master/held.h"
 #include "master/inbox.h"
 #include "master/journal.h"
 #include "master/lead.h"
@@ -29,6 +30,7 @@ static void master_free(struct mc_master *master)
 {
 	admin_close(master->admin);
 	server_close(master->server);
+	held_fini(master);
 	if (master->journal)
 		master->journal->ops->close(master->journal);
 	reservations_fini(&master->reservations);
