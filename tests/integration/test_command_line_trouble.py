@@ -4,6 +4,8 @@ import json
 import os
 import pty
 import signal
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -12,6 +14,7 @@ from cluster import free_port, wait_until
 from suite import content, get, on_cluster, put, same
 
 OK, NOT_FOUND, USAGE, UNREACHABLE, FAILED = 0, 1, 2, 3, 4
+POLICY_UNSET = 31  # the verb
 
 
 def at(node, name):
@@ -277,3 +280,43 @@ def a_long_copy_draws_its_progress_on_a_terminal(cluster):
     same(arrived, data)
     text = b"".join(drawn)
     assert b"%" in text and b"of 12.0 MiB" in text and text.endswith(b"\r\x1b[K"), text[-200:]
+
+
+class Thief:
+    """Stands before a master, and once takes the answer to a verb and hangs up."""
+
+    def __init__(self, master, verb):
+        self.master, self.verb = master, verb
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listening.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            client, _ = self.listening.accept()
+            server = socket.create_connection(("127.0.0.1", self.master.port))
+            for one, other, stolen in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self.pump, args=(one, other, stolen), daemon=True).start()
+
+    def pump(self, one, other, stolen):
+        reading = one.makefile("rb")
+        while header := reading.read(24):
+            verb, size = struct.unpack_from("<4xH2xI", header)
+            body = reading.read(size)
+            if stolen and header[3] == 1 and verb == self.verb:
+                self.verb = None
+                break
+            other.sendall(header + body)
+        for each in (one, other):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+@on_cluster(variants="one")
+def an_answer_that_was_lost_is_asked_for_again(cluster):
+    master = cluster.master()
+    ends(cluster, master, OK, "policy", "set", "below", "replicas=2")
+    thief = Thief(master, verb=POLICY_UNSET)
+    ends(cluster, None, OK, "--master", f"127.0.0.1:{thief.port}", "policy", "unset", "below")
+    assert thief.verb is None
+    assert ends(cluster, master, OK, "policy", "list").stdout == b""
+    ends(cluster, master, NOT_FOUND, "policy", "unset", "below")

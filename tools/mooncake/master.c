@@ -28,7 +28,7 @@ struct master {
 	pthread_cond_t changed;
 	bool welcomed;
 	unsigned attempts; /* that failed */
-	bool answered;
+	bool asking;	   /* until the answer comes, which may be after it was given up */
 	enum mc_status status;
 	bool resent;
 	struct writer body; /* of the answer, kept until the next call */
@@ -171,7 +171,7 @@ static void on_reply(void *context, enum mc_status status, struct reader *body, 
 		put_bytes(&master->body, body->data + body->offset, body->size - body->offset);
 	master->status = master->body.failed ? MC_NO_MEMORY : status;
 	master->resent = resent;
-	master->answered = true;
+	master->asking = false;
 	pthread_cond_broadcast(&master->changed);
 }
 
@@ -182,16 +182,25 @@ enum mc_status master_ask(struct master *master, enum mc_verb verb, const struct
 		clock_ns() + ((uint64_t)master->timeout_ms + MASTER_GRACE_MS) * 1000000u;
 
 	pthread_mutex_lock(&master->lock);
-	master->answered = false;
+	bool busy = master->asking;
+	master->asking = true;
 	pthread_mutex_unlock(&master->lock);
+	/* What comes next may be the answer to a question that was given up. */
+	if (busy)
+		return MC_TIMEOUT;
 	client_call(master->client, verb, body, master->timeout_ms, on_reply, master);
 	WITH_LOCK(&master->lock);
-	while (!master->answered) {
+	while (master->asking) {
 		if (!clock_cond_wait(&master->changed, &master->lock, deadline_ns))
 			return MC_TIMEOUT;
 	}
 	reader_init(answer, master->body.data, master->body.size);
 	return master->status;
+}
+
+bool master_resent(const struct master *master)
+{
+	return master->resent;
 }
 
 static enum mc_status checked(const struct reader *answer)

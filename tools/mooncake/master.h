@@ -72,9 +72,14 @@ void master_close(struct master *master);
 
 const struct master_facts *master_facts(const struct master *master);
 
-/* Send a request and wait for its answer, over which the reader is until the next call. */
+/*
+ * Send a request and wait for its answer, over which the reader is until the next call.
+ * MC_TIMEOUT at once while the answer to one that was given up may still come.
+ */
 MC_MUST_CHECK enum mc_status master_ask(struct master *master, enum mc_verb verb,
 					const struct writer *body, struct reader *answer);
+/* Whether the request was sent twice, so that it may have been done before its answer. */
+bool master_resent(const struct master *master);
 
 /* Look up count keys (any number) relative to the root; "" is the root. */
 MC_MUST_CHECK enum mc_status master_lookup(struct master *master, char *const *keys, size_t count,

@@ -99,7 +99,9 @@ enum mc_status master_policy_unset(struct master *master, const char *prefix)
 
 	writer_init(&w);
 	put_string(&w, prefix, strlen(prefix));
-	return change(master, MC_VERB_POLICY_UNSET, &w);
+	enum mc_status status = change(master, MC_VERB_POLICY_UNSET, &w);
+	/* Taken back by the request whose answer was lost. */
+	return status == MC_NOT_FOUND && master_resent(master) ? MC_OK : status;
 }
 
 enum mc_status master_node_set(struct master *master, uint32_t node, enum mc_node_op op)
