@@ -67,7 +67,8 @@ void cluster_complain(struct cluster *cluster, enum mc_status status)
 	unsigned timeout_ms = cluster->settings->timeout_ms;
 
 	if (status == MC_UNREACHABLE)
-		complain("no master answers at %s: is it running, and is the address right?",
+		complain("no master answers at %s: is it running, does it "
+			 "lead, and is the address right?",
 			 address);
 	else if (status == MC_TIMEOUT)
 		complain("the master at %s did not answer within %u ms", address, timeout_ms);
