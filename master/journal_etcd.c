@@ -23,6 +23,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/failpoint.h"
 #include "engine/base/log.h"
+#include "engine/rpc/dial.h"
 #include "master/etcd_queue.h"
 #include "master/etcd_text.h"
 #include "master/leader.h"
@@ -95,6 +96,15 @@ static bool cluster_valid(const char *name)
 	return size > 0 && size < 128 && name[size] == '\0';
 }
 
+/* Others read it behind "address=", as one word, and dial it. */
+static bool address_valid(const char *address)
+{
+	struct dial dial;
+
+	return strlen(address) < JOURNAL_ADDRESS_SIZE && !strpbrk(address, " \t,") &&
+	       dial_parse(&dial, address) == MC_OK;
+}
+
 /* Copies, so that the config need not outlive open. */
 static enum mc_status texts_copy(struct etcd_journal *etcd, const struct mc_etcd_config *said)
 {
@@ -127,6 +137,10 @@ static enum mc_status config_take(struct etcd_journal *etcd, const struct journa
 		log_error("not a journal in etcd, must be etcd://HOST:PORT[,HOST:PORT...] and a "
 			  "cluster's name of letters, digits, dots and dashes path=%s cluster=%s",
 			  config->path, cluster);
+		return MC_INVALID;
+	}
+	if (said->address && said->address[0] && !address_valid(said->address)) {
+		log_error("not an address, must be HOST:PORT address=\"%s\"", said->address);
 		return MC_INVALID;
 	}
 	put_bytes(&etcd->prefix, "/mooncake/", 10);

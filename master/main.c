@@ -113,7 +113,7 @@ static const struct option_row rows[] = {
 	{"threads", 0, OPTION_UINT, "0", .max = MC_MASTER_THREADS_MAX, .unit = "N",
 	 .help = "How many threads answer; 0 takes one for two cores, at most 8.",
 	 .offset = AT(threads)},
-	{"repair-rate", 0, OPTION_SIZE, "1g", .min = 1 << 20,
+	{"repair-rate", 0, OPTION_SIZE, "1g", .min = 1 << 20, .max = 1ull << 50,
 	 .help = "Bytes a second, over all nodes, of copies that are made again where some were "
 		 "lost.",
 	 .offset = AT(repair_rate)},

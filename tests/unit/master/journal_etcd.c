@@ -418,6 +418,8 @@ static const struct {
 	{"//host:1", {.cluster = "a/b"}},
 	{"//host:1", {.cluster = "a b"}},
 	{"//host:1", {.password_file = "/nonexistent"}},
+	{"//host:1", {.address = "not an address:1"}},
+	{"//host:1", {.address = "host:port"}},
 };
 
 START_TEST(a_config_that_makes_no_sense_is_refused)
