@@ -146,18 +146,19 @@ static bool submitted_take(struct etcd *etcd)
 	return !etcd->stopping;
 }
 
-/* Hand whole lines on, keep the rest.  False: the stream is to end. */
-static bool lines_take(struct etcd_call *call)
+/* Hand whole lines on, keep the rest: no line ends in it.  False: the stream is to end. */
+static bool lines_take(struct etcd_call *call, size_t fresh)
 {
 	struct writer *answer = &call->answer;
+	size_t look = answer->size - fresh;
 	size_t at = 0;
 	const uint8_t *end;
 	bool go_on = true;
 
-	while (go_on && (end = memchr(answer->data + at, '\n', answer->size - at)) != NULL) {
+	while (go_on && (end = memchr(answer->data + look, '\n', answer->size - look)) != NULL) {
 		size_t size = (size_t)(end - answer->data) - at;
 		go_on = call->line(call->context, answer->data + at, size);
-		at += size + 1;
+		look = at += size + 1;
 	}
 	memmove(answer->data, answer->data + at, answer->size - at);
 	answer->size -= at;
@@ -174,7 +175,7 @@ static size_t on_bytes(char *bytes, size_t one, size_t size, void *context)
 		return 0;
 	}
 	put_bytes(&call->answer, bytes, size);
-	if (call->answer.failed || (call->line && size && !lines_take(call)))
+	if (call->answer.failed || (call->line && size && !lines_take(call, size)))
 		return 0;
 	return size;
 }

@@ -202,6 +202,7 @@ static void tell_events(struct etcd_follower *follower, const struct etcd_messag
 	}
 	if (message->event_count > 0) {
 		int64_t last = message->events[message->event_count - 1].pair.mod_revision;
+		last -= message->fragment; /* not all of it is told */
 		if (last > follower->revision)
 			follower->revision = last;
 	} else if (!message->created && message->revision > follower->revision) {
@@ -260,7 +261,9 @@ static void watch_ask(struct etcd_follower *follower)
 		etcd_json_text(w, ",");
 		etcd_json_bytes(w, "range_end", written(&follower->end));
 		etcd_json_number(w, "start_revision", follower->revision + 1);
-		etcd_json_text(w, ",\"prev_kv\":true,\"progress_notify\":true}}");
+		/* After a while away, a thousand revisions come at once: in fragments. */
+		etcd_json_text(w, ",\"prev_kv\":true,\"progress_notify\":true,"
+				  "\"fragment\":true}}");
 		call->answer_max = ETCD_FRAME_SIZE_MAX;
 		call->deadline_ns = UINT64_MAX;
 		call->line = watch_line;

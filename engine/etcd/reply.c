@@ -366,7 +366,9 @@ void etcd_message_decode(const void *json, size_t size, struct etcd_message *mes
 		return;
 	}
 	if (!header_get(result, &message->cluster, &message->revision) ||
-	    !truth(result, "created", &message->created) || !truth(result, "canceled", &canceled) ||
+	    !truth(result, "created", &message->created) ||
+	    !truth(result, "fragment", &message->fragment) ||
+	    !truth(result, "canceled", &canceled) ||
 	    !number(result, "compact_revision", &compacted) || !events_get(result, message))
 		message->status = MC_PROTOCOL;
 	else if (compacted)

@@ -45,6 +45,7 @@ struct etcd_event {
 struct etcd_message {
 	enum mc_status status; /* MC_STALE: compacted; else the watch ends for another reason */
 	bool created;
+	bool fragment; /* more of its last revision may come with the next one */
 	uint64_t cluster;
 	int64_t revision;
 	size_t event_count;

@@ -349,6 +349,68 @@ START_TEST(a_follower_goes_on_where_it_was_after_a_restart)
 }
 END_TEST
 
+#define AWAY_TXNS 50
+#define AWAY_KEYS 3
+
+/* A follower that is busy while much happens. */
+static struct {
+	bool busy;
+	bool seen[AWAY_TXNS][AWAY_KEYS];
+	unsigned count;
+} away;
+
+static void on_put_away(void *context, const struct etcd_pair *pair)
+{
+	const char *key = pair->key.data;
+
+	(void)context;
+	WITH_LOCK(&told.lock);
+	while (away.busy)
+		pthread_cond_wait(&told.change, &told.lock);
+	bool *seen = &away.seen[(key[2] - '0') * 10 + key[3] - '0'][key[4] - '0'];
+	away.count += !*seen;
+	*seen = true;
+	pthread_cond_broadcast(&told.change);
+}
+
+static void away_set(bool busy)
+{
+	WITH_LOCK(&told.lock);
+	away.busy = busy;
+	pthread_cond_broadcast(&told.change);
+}
+
+/* All of it is larger than a message may be, and revisions are cut in two. */
+START_TEST(a_follower_that_was_away_hears_of_all_in_pieces)
+{
+	static const struct etcd_follow_events events = {.put = on_put_away, .settled = on_settled};
+	static char value[400 << 10];
+	const struct etcd_bytes large = {value, sizeof(value)};
+	struct etcd_config config = {.endpoints = server.client};
+	struct etcd_follower *follower = NULL;
+
+	ck_assert_uint_gt(AWAY_TXNS * AWAY_KEYS * (sizeof(value) / 3 * 4), ETCD_FRAME_SIZE_MAX);
+	ck_assert_int_eq(etcd_follow(&config, ETCD_TEXT("f/"), &events, NULL, &follower), MC_OK);
+	TOLD_WAIT(told.settled == 1);
+	away_set(true);
+	for (unsigned i = 0; i < AWAY_TXNS; i++) {
+		struct etcd_txn txn;
+		etcd_txn_begin(&txn);
+		etcd_txn_then(&txn);
+		for (unsigned k = 0; k < AWAY_KEYS; k++) {
+			char key[16];
+			snprintf(key, sizeof(key), "f/%02u%u", i, k);
+			etcd_txn_put(&txn, ETCD_TEXT(key), large, 0);
+		}
+		etcd_reply_free(ASK(etcd_txn_send(etcd, &txn, true, 0, etcd_waiter_done, &waiter)));
+	}
+	etcd_follow_again(follower);
+	away_set(false);
+	TOLD_WAIT(away.count == AWAY_TXNS * AWAY_KEYS);
+	etcd_unfollow(follower);
+}
+END_TEST
+
 START_TEST(a_follower_begins_anew_after_a_compaction)
 {
 	put("f/1", "one");
@@ -523,6 +585,7 @@ int main(void)
 	tcase_add_test(tc, many_pages_and_a_watch_tell_each_pair_once);
 	tcase_add_test(tc, pages_beyond_an_answer_come_as_smaller_ones);
 	tcase_add_test(tc, a_follower_goes_on_where_it_was_after_a_restart);
+	tcase_add_test(tc, a_follower_that_was_away_hears_of_all_in_pieces);
 	tcase_add_test(tc, a_follower_begins_anew_after_a_compaction);
 	tcase_add_test(tc, a_follower_begins_anew_in_a_store_that_was_wiped);
 	tcase_add_test(tc, a_user_with_a_password_gets_in);
