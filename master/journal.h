@@ -86,7 +86,7 @@ struct journal_config {
 };
 
 struct journal_counters {
-	uint64_t bytes;	  /* it takes now */
+	uint64_t bytes;	  /* it takes now, or that are on their way into it */
 	uint64_t records; /* put or removed since open */
 	uint64_t flushes;
 	uint64_t compactions;

@@ -82,7 +82,7 @@ static const struct row rows_of_state[] = {
 	 {"master_read_only", METRIC_GAUGE, "1 while the journal can't be written."}},
 	{"journal_bytes",
 	 journal_bytes,
-	 {"master_journal_bytes", METRIC_GAUGE, "Bytes that the journal takes."}},
+	 {"master_journal_bytes", METRIC_GAUGE, "Bytes of the file, or that wait for etcd."}},
 	{"journal_records",
 	 journal_records,
 	 {"master_journal_records_total", METRIC_COUNTER, "Records put in the journal."}},

@@ -20,7 +20,7 @@ static const struct {
 	{"nodes", "nodes"},
 	{"objects", "objects"},
 	{"directories", "directories"},
-	{"journal_bytes", "bytes of journal"},
+	{"journal_bytes", "journal bytes, of etcd those that wait"},
 };
 
 static void print_json(const struct master_facts *facts, const char *counters)
