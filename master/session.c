@@ -11,7 +11,7 @@
 #include "master/state.h"
 
 #define KEEP_SIZE (1u << 16) /* buffers beyond this are given back when empty */
-#define PUSH_SIZE (1u << 20) /* of names in one frame: far below what a body may have */
+#define PUSH_SIZE (1u << 20) /* bytes of items in one push, far below what a body may have */
 
 struct session *session_new(struct connection *connection, uint64_t now_ms)
 {
@@ -22,9 +22,9 @@ struct session *session_new(struct connection *connection, uint64_t now_ms)
 	session->connection = connection;
 	session->heard_ms = now_ms;
 	writer_init(&session->out);
-	writer_init(&session->invalidations);
-	writer_init(&session->drops);
-	writer_init(&session->kinds);
+	writer_init(&session->invalidations.w);
+	writer_init(&session->drops.w);
+	writer_init(&session->kinds.w);
 	return session;
 }
 
@@ -123,9 +123,9 @@ void master_session_close(struct mc_master *master, struct session *session)
 	held_forget(master, session);
 	connection_free(session->connection);
 	writer_fini(&session->out);
-	writer_fini(&session->invalidations);
-	writer_fini(&session->drops);
-	writer_fini(&session->kinds);
+	writer_fini(&session->invalidations.w);
+	writer_fini(&session->drops.w);
+	writer_fini(&session->kinds.w);
 	free(session);
 }
 
@@ -163,44 +163,40 @@ void master_session_push(struct mc_master *master, struct session *session, enum
 	master_session_wrote(master, session);
 }
 
-static void invalidations_flush(struct mc_master *master, struct session *session)
+static void gathered_flush(struct mc_master *master, struct session *session,
+			   struct gathered *gathered, enum mc_verb verb)
 {
-	if (session->invalidation_count == 0)
+	struct writer *w = &gathered->w;
+
+	if (gathered->count == 0)
 		return;
-	patch_u16(&session->invalidations, 0, session->invalidation_count);
-	if (session->invalidations.failed)
+	patch_u16(w, 0, gathered->count);
+	if (w->failed)
 		master_session_end(master, session);
 	else
-		master_session_push(master, session, MC_VERB_INVALIDATE,
-				    session->invalidations.data, session->invalidations.size);
-	session->invalidation_count = 0;
-	writer_reset(&session->invalidations);
+		master_session_push(master, session, verb, w->data, w->size);
+	gathered->count = 0;
+	writer_reset(w);
 }
 
-static void drops_flush(struct mc_master *master, struct session *session)
+/* Where the next item goes; what is full is pushed before. */
+static struct writer *gathered_next(struct mc_master *master, struct session *session,
+				    struct gathered *gathered, enum mc_verb verb)
 {
-	if (session->drop_count == 0)
-		return;
-	patch_u16(&session->drops, 0, session->drop_count);
-	if (session->drops.failed)
-		master_session_end(master, session);
-	else
-		master_session_push(master, session, MC_VERB_DROP, session->drops.data,
-				    session->drops.size);
-	session->drop_count = 0;
-	writer_reset(&session->drops);
+	if (gathered->count == UINT16_MAX || gathered->w.size >= PUSH_SIZE)
+		gathered_flush(master, session, gathered, verb);
+	if (gathered->count++ == 0)
+		put_u16(&gathered->w, 0);
+	return &gathered->w;
 }
 
 static void invalidation_add(struct mc_master *master, struct session *session,
 			     enum mc_invalidate what, uint64_t parent, uint64_t id,
 			     const char *name, size_t name_size)
 {
-	struct writer *w = &session->invalidations;
+	struct writer *w =
+		gathered_next(master, session, &session->invalidations, MC_VERB_INVALIDATE);
 
-	if (session->invalidation_count == UINT16_MAX || w->size >= PUSH_SIZE)
-		invalidations_flush(master, session);
-	if (session->invalidation_count++ == 0)
-		put_u16(w, 0);
 	put_u8(w, (uint8_t)what);
 	put_u64(w, parent);
 	put_u64(w, id);
@@ -231,11 +227,7 @@ static void node_drop(struct mc_master *master, const struct session *except,
 	for (struct session *s = master->sessions; s; s = s->next) {
 		if (s == except || s->node != node)
 			continue;
-		struct writer *w = &s->drops;
-		if (s->drop_count == UINT16_MAX)
-			drops_flush(master, s);
-		if (s->drop_count++ == 0)
-			put_u16(w, 0);
+		struct writer *w = gathered_next(master, s, &s->drops, MC_VERB_DROP);
 		put_u64(w, entry->id);
 		put_u64(w, entry->version);
 		master->counters.drops++;
@@ -258,20 +250,6 @@ static struct session *session_of(const struct mc_master *master, const struct n
 	return session;
 }
 
-static void kinds_flush(struct mc_master *master, struct session *session)
-{
-	if (session->kind_count == 0)
-		return;
-	patch_u16(&session->kinds, 0, session->kind_count);
-	if (session->kinds.failed)
-		master_session_end(master, session);
-	else
-		master_session_push(master, session, MC_VERB_KIND, session->kinds.data,
-				    session->kinds.size);
-	session->kind_count = 0;
-	writer_reset(&session->kinds);
-}
-
 void master_session_kind(struct mc_master *master, const struct node *node,
 			 const struct entry *entry, enum mc_replica_kind kind)
 {
@@ -279,13 +257,10 @@ void master_session_kind(struct mc_master *master, const struct node *node,
 
 	if (!session)
 		return;
-	if (session->kind_count == UINT16_MAX)
-		kinds_flush(master, session);
-	if (session->kind_count++ == 0)
-		put_u16(&session->kinds, 0);
-	put_u64(&session->kinds, entry->id);
-	put_u64(&session->kinds, entry->version);
-	put_u8(&session->kinds, (uint8_t)kind);
+	struct writer *w = gathered_next(master, session, &session->kinds, MC_VERB_KIND);
+	put_u64(w, entry->id);
+	put_u64(w, entry->version);
+	put_u8(w, (uint8_t)kind);
 }
 
 void master_session_replicate(struct mc_master *master, const struct node *node,
@@ -323,8 +298,8 @@ void master_session_drop(struct mc_master *master, const struct session *except,
 void master_session_flush(struct mc_master *master)
 {
 	for (struct session *s = master->sessions; s; s = s->next) {
-		invalidations_flush(master, s);
-		drops_flush(master, s);
-		kinds_flush(master, s);
+		gathered_flush(master, s, &s->invalidations, MC_VERB_INVALIDATE);
+		gathered_flush(master, s, &s->drops, MC_VERB_DROP);
+		gathered_flush(master, s, &s->kinds, MC_VERB_KIND);
 	}
 }

@@ -33,6 +33,12 @@ struct announcement {
 	uint64_t lowered; /* kept as cache: there are enough others */
 };
 
+/* A push of many items as it grows: their count, and they. */
+struct gathered {
+	struct writer w;
+	uint16_t count;
+};
+
 struct session {
 	struct connection *connection;
 	struct session *next;
@@ -55,12 +61,9 @@ struct session {
 	struct grant *grants;
 	struct reservation *reservations;
 	size_t parked_size[PARKING_COUNT]; /* bytes of its requests that wait */
-	struct writer invalidations;
-	uint16_t invalidation_count;
-	struct writer drops;
-	uint16_t drop_count;
-	struct writer kinds;
-	uint16_t kind_count;
+	struct gathered invalidations;
+	struct gathered drops;
+	struct gathered kinds;
 	struct announcement announcement;
 };
 

@@ -135,9 +135,9 @@ static void master_end(struct mc_master *master, struct peer *peers, size_t coun
 		while (session->reservations)
 			reservations_end(&master->reservations, session->reservations);
 		writer_fini(&session->out);
-		writer_fini(&session->invalidations);
-		writer_fini(&session->drops);
-		writer_fini(&session->kinds);
+		writer_fini(&session->invalidations.w);
+		writer_fini(&session->drops.w);
+		writer_fini(&session->kinds.w);
 		free(session);
 		writer_fini(&peers[i].connection.out);
 		pthread_mutex_destroy(&peers[i].connection.lock);
