@@ -3,8 +3,9 @@
  *
  * First the pairs that are there, in pages of one revision, then what changes
  * after it, as it changes.  A watch that breaks goes on at the next endpoint
- * from the revision it had seen.  Where that was compacted, or the store went
- * back in time, all begins anew.
+ * from the revision it had seen whole; what of the next one was told may be told
+ * again.  Where that was compacted, or the store went back in time, all begins
+ * anew.
  *
  *     begin ─► put* ─► settled ─► (put | removed)*, progress ─┐
  *       ▲                                                    │ compacted,

@@ -1,4 +1,4 @@
-/* Frames that break the rules V1 to V5, and random ones. */
+/* Frames that break the rules V1 to V6, and random ones. */
 #include <time.h>
 
 #include "tests/unit/master/raw.h"
