@@ -1,47 +1,7 @@
 #include "engine/base/buffer.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
-
-void store_u16(uint8_t *at, uint16_t value)
-{
-	value = htole16(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-void store_u32(uint8_t *at, uint32_t value)
-{
-	value = htole32(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-void store_u64(uint8_t *at, uint64_t value)
-{
-	value = htole64(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-uint16_t load_u16(const uint8_t *at)
-{
-	uint16_t value;
-	memcpy(&value, at, sizeof(value));
-	return le16toh(value);
-}
-
-uint32_t load_u32(const uint8_t *at)
-{
-	uint32_t value;
-	memcpy(&value, at, sizeof(value));
-	return le32toh(value);
-}
-
-uint64_t load_u64(const uint8_t *at)
-{
-	uint64_t value;
-	memcpy(&value, at, sizeof(value));
-	return le64toh(value);
-}
 
 void writer_init(struct writer *w)
 {
@@ -153,57 +113,4 @@ void patch_u32(struct writer *w, size_t offset, uint32_t value)
 {
 	if (!w->failed && offset + 4 <= w->size)
 		store_u32(w->data + offset, value);
-}
-
-void reader_init(struct reader *r, const void *data, size_t size)
-{
-	*r = (struct reader){.data = data, .size = size};
-}
-
-const void *get_bytes(struct reader *r, size_t size)
-{
-	if (r->failed || r->size - r->offset < size) {
-		r->failed = true;
-		return NULL;
-	}
-	const void *at = r->data + r->offset;
-	r->offset += size;
-	return at;
-}
-
-uint8_t get_u8(struct reader *r)
-{
-	const uint8_t *at = get_bytes(r, 1);
-	return at ? *at : 0;
-}
-
-uint16_t get_u16(struct reader *r)
-{
-	const uint8_t *at = get_bytes(r, 2);
-	return at ? load_u16(at) : 0;
-}
-
-uint32_t get_u32(struct reader *r)
-{
-	const uint8_t *at = get_bytes(r, 4);
-	return at ? load_u32(at) : 0;
-}
-
-uint64_t get_u64(struct reader *r)
-{
-	const uint8_t *at = get_bytes(r, 8);
-	return at ? load_u64(at) : 0;
-}
-
-const char *get_string(struct reader *r, size_t *size)
-{
-	size_t length = get_u16(r);
-	const char *text = get_bytes(r, length);
-	*size = text ? length : 0;
-	return text;
-}
-
-bool reader_done(const struct reader *r)
-{
-	return !r->failed && r->offset == r->size;
 }

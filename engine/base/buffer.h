@@ -14,9 +14,51 @@
 #ifndef ENGINE_BASE_BUFFER_H
 #define ENGINE_BASE_BUFFER_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+/* Little-endian access to fixed places of a buffer that is large enough. */
+static inline void store_u16(uint8_t *at, uint16_t value)
+{
+	value = htole16(value);
+	memcpy(at, &value, sizeof(value));
+}
+
+static inline void store_u32(uint8_t *at, uint32_t value)
+{
+	value = htole32(value);
+	memcpy(at, &value, sizeof(value));
+}
+
+static inline void store_u64(uint8_t *at, uint64_t value)
+{
+	value = htole64(value);
+	memcpy(at, &value, sizeof(value));
+}
+
+static inline uint16_t load_u16(const uint8_t *at)
+{
+	uint16_t value;
+	memcpy(&value, at, sizeof(value));
+	return le16toh(value);
+}
+
+static inline uint32_t load_u32(const uint8_t *at)
+{
+	uint32_t value;
+	memcpy(&value, at, sizeof(value));
+	return le32toh(value);
+}
+
+static inline uint64_t load_u64(const uint8_t *at)
+{
+	uint64_t value;
+	memcpy(&value, at, sizeof(value));
+	return le64toh(value);
+}
 
 struct writer {
 	uint8_t *data;
@@ -53,24 +95,60 @@ struct reader {
 	bool failed;
 };
 
-void reader_init(struct reader *r, const void *data, size_t size);
-uint8_t get_u8(struct reader *r);
-uint16_t get_u16(struct reader *r);
-uint32_t get_u32(struct reader *r);
-uint64_t get_u64(struct reader *r);
-/* Points into the reader's memory; NULL when failed. */
-const void *get_bytes(struct reader *r, size_t size);
-/* Points into the reader's memory, not terminated; NULL and 0 when failed. */
-const char *get_string(struct reader *r, size_t *size);
-/* All was read, nothing failed. */
-bool reader_done(const struct reader *r);
+static inline void reader_init(struct reader *r, const void *data, size_t size)
+{
+	*r = (struct reader){.data = data, .size = size};
+}
 
-/* Little-endian access to fixed places of a buffer that is large enough. */
-void store_u16(uint8_t *at, uint16_t value);
-void store_u32(uint8_t *at, uint32_t value);
-void store_u64(uint8_t *at, uint64_t value);
-uint16_t load_u16(const uint8_t *at);
-uint32_t load_u32(const uint8_t *at);
-uint64_t load_u64(const uint8_t *at);
+/* Points into the reader's memory; NULL when failed. */
+static inline const void *get_bytes(struct reader *r, size_t size)
+{
+	if (r->failed || r->size - r->offset < size) {
+		r->failed = true;
+		return NULL;
+	}
+	const void *at = r->data + r->offset;
+	r->offset += size;
+	return at;
+}
+
+static inline uint8_t get_u8(struct reader *r)
+{
+	const uint8_t *at = get_bytes(r, 1);
+	return at ? *at : 0;
+}
+
+static inline uint16_t get_u16(struct reader *r)
+{
+	const uint8_t *at = get_bytes(r, 2);
+	return at ? load_u16(at) : 0;
+}
+
+static inline uint32_t get_u32(struct reader *r)
+{
+	const uint8_t *at = get_bytes(r, 4);
+	return at ? load_u32(at) : 0;
+}
+
+static inline uint64_t get_u64(struct reader *r)
+{
+	const uint8_t *at = get_bytes(r, 8);
+	return at ? load_u64(at) : 0;
+}
+
+/* Points into the reader's memory, not terminated; NULL and 0 when failed. */
+static inline const char *get_string(struct reader *r, size_t *size)
+{
+	size_t length = get_u16(r);
+	const char *text = get_bytes(r, length);
+	*size = text ? length : 0;
+	return text;
+}
+
+/* All was read, nothing failed. */
+static inline bool reader_done(const struct reader *r)
+{
+	return !r->failed && r->offset == r->size;
+}
 
 #endif
