@@ -12,9 +12,10 @@
 #include "engine/base/log.h"
 #include "master/xattrs.h"
 
-#define PREFETCH_COUNT 16u /* entries that are loaded ahead, in a walk over all */
-#define TOUCHED_LOOK   16u /* lines that a search for one goes through */
-#define ROOT_MODE      (S_IFDIR | S_ISVTX | 0777) /* as /dev/shm has it */
+#define CACHE_LINE_SIZE 64u
+#define PREFETCH_COUNT	16u /* entries that are loaded ahead, in a walk over all */
+#define TOUCHED_LOOK	16u /* lines that a search for one goes through */
+#define ROOT_MODE	(S_IFDIR | S_ISVTX | 0777) /* as /dev/shm has it */
 
 struct name_key {
 	const struct directory *directory;
@@ -70,11 +71,35 @@ struct entry *catalog_find(const struct catalog *catalog, uint64_t id)
 struct entry *catalog_lookup(const struct catalog *catalog, const struct directory *directory,
 			     const char *name, size_t name_size)
 {
+	return catalog_lookup_hashed(catalog,
+				     name_hash(&catalog->by_name, directory, name, name_size),
+				     directory, name, name_size);
+}
+
+uint64_t catalog_hash(const struct catalog *catalog, const struct directory *directory,
+		      const char *name, size_t name_size)
+{
+	uint64_t hash = name_hash(&catalog->by_name, directory, name, name_size);
+
+	table_prefetch(&catalog->by_name, hash);
+	return hash;
+}
+
+void catalog_prefetch(const struct catalog *catalog, uint64_t hash, size_t name_size)
+{
+	const char *entry = table_peek(&catalog->by_name, hash);
+
+	for (size_t i = 0; entry && i < ENTRY_FIXED_SIZE + name_size; i += CACHE_LINE_SIZE)
+		__builtin_prefetch(entry + i);
+}
+
+struct entry *catalog_lookup_hashed(const struct catalog *catalog, uint64_t hash,
+				    const struct directory *directory, const char *name,
+				    size_t name_size)
+{
 	struct name_key key = {directory, name, name_size};
 
-	return table_find(&catalog->by_name,
-			  name_hash(&catalog->by_name, directory, name, name_size), name_equal,
-			  &key);
+	return table_find(&catalog->by_name, hash, name_equal, &key);
 }
 
 static void touched_add(struct catalog *catalog, const struct entry *entry)
@@ -162,7 +187,8 @@ void catalog_settle_touched(struct catalog *catalog)
 #define CONTENT_WORDS (offsetof(struct entry, stamp) / sizeof(uint64_t))
 _Static_assert(offsetof(struct entry, stamp) % sizeof(uint64_t) == 0, "content is whole words");
 
-MAY_RACE bool entry_copy(const struct entry *entry, struct entry *copy)
+/* Copy the content from one word on. */
+MAY_RACE static inline bool copy_from(const struct entry *entry, size_t first, struct entry *copy)
 {
 	const uint64_t *from = (const uint64_t *)entry;
 	uint64_t *to = (uint64_t *)copy;
@@ -171,10 +197,20 @@ MAY_RACE bool entry_copy(const struct entry *entry, struct entry *copy)
 	if (stamp & STAMP_TOUCHED)
 		return false;
 	/* Acquire, so that the stamp is loaded again after all of them. */
-	for (size_t i = 0; i < CONTENT_WORDS; i++)
+	for (size_t i = first; i < CONTENT_WORDS; i++)
 		to[i] = __atomic_load_n(&from[i], __ATOMIC_ACQUIRE);
 	copy->parent = entry->parent;
 	return entry_stamp(entry) == stamp;
+}
+
+bool entry_copy(const struct entry *entry, struct entry *copy)
+{
+	return copy_from(entry, 0, copy);
+}
+
+bool entry_copy_replicas(const struct entry *entry, struct entry *copy)
+{
+	return copy_from(entry, offsetof(struct entry, mode) / sizeof(uint64_t), copy);
 }
 
 void entry_attr(const struct entry *entry, struct mc_attr *attr)

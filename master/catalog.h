@@ -26,9 +26,9 @@
  * Ownership   The catalog owns entries; a pointer is valid until the next call
  *             that adds, moves, replaces or removes that very entry, for a reader
  *             until grace_leave().
- * Threads     catalog_find, catalog_lookup, catalog_moves, entry_copy, entry_stamp,
- *             entry_placed and entry_is_directory: any thread, between grace_enter() and
- *             grace_leave().  The rest: the writer.
+ * Threads     catalog_find, catalog_lookup and its three steps, catalog_moves, entry_copy,
+ *             entry_copy_replicas, entry_stamp, entry_placed and entry_is_directory: any
+ *             thread, between grace_enter() and grace_leave().  The rest: the writer.
  * Limits      ENTRY_FIXED_SIZE and the name for an entry, 8 to 12 bytes in its
  *             directory, 11 to 22 in each of two tables.
  */
@@ -163,6 +163,8 @@ static inline uint64_t catalog_moves(const struct catalog *catalog)
 
 /* Copy all but the name.  False: the entry is touched, the copy is worth nothing. */
 bool entry_copy(const struct entry *entry, struct entry *copy);
+/* Copy what tells whether it shows: mode, directory and replicas. */
+bool entry_copy_replicas(const struct entry *entry, struct entry *copy);
 
 /* An entry is about to change. */
 void catalog_touch(struct catalog *catalog, struct entry *entry);
@@ -177,6 +179,18 @@ void catalog_fini(struct catalog *catalog);
 struct entry *catalog_find(const struct catalog *catalog, uint64_t id);
 struct entry *catalog_lookup(const struct catalog *catalog, const struct directory *directory,
 			     const char *name, size_t name_size);
+
+/*
+ * The same in three steps, for several names at once: hash each, which has its slot
+ * loaded; have what stands there loaded; look each up.  Between two steps the
+ * processor waits for the memory of all of them together.
+ */
+uint64_t catalog_hash(const struct catalog *catalog, const struct directory *directory,
+		      const char *name, size_t name_size);
+void catalog_prefetch(const struct catalog *catalog, uint64_t hash, size_t name_size);
+struct entry *catalog_lookup_hashed(const struct catalog *catalog, uint64_t hash,
+				    const struct directory *directory, const char *name,
+				    size_t name_size);
 
 /* Add an object or a directory, as the mode says; neither id nor name may be taken. */
 MC_MUST_CHECK enum mc_status catalog_add(struct catalog *catalog, struct directory *directory,

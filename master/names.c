@@ -64,11 +64,9 @@ enum mc_status lookup_path_apply(struct call *call, const struct item *item)
 enum mc_status exists_apply(struct call *call, const struct item *item)
 {
 	const struct entry *entry;
-	struct mc_entry out;
-	uint64_t parent_id;
 
 	enum mc_status status = view_path(call, item->name, item->name_size, &entry);
-	if (status == MC_OK && !view_entry(call, entry, &out, &parent_id))
+	if (status == MC_OK && !view_shows(call, entry))
 		status = MC_NOT_FOUND;
 	return status;
 }

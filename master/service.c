@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/log.h"
+#include "master/ahead.h"
 #include "master/gather.h"
 #include "master/held.h"
 #include "master/parking.h"
@@ -51,11 +52,12 @@ const struct verb_row service_rows[MC_VERB_LIMIT] = {
 	[MC_VERB_HELLO] = {hello_read, NULL, hello_apply, .early = true, .slow = true},
 	[MC_VERB_HEARTBEAT] = {heartbeat_read, NULL, heartbeat_apply},
 	[MC_VERB_LOOKUP] = {name_read, NULL, lookup_apply, .batched = true,
-			    .misses_have_body = true, .readable = true, .gathers = true},
+			    .misses_have_body = true, .readable = true, .gathers = true,
+			    .ahead = true},
 	[MC_VERB_LOOKUP_PATH] = {path_read, NULL, lookup_path_apply, .batched = true,
-				 .readable = true, .gathers = true},
+				 .readable = true, .gathers = true, .ahead = true},
 	[MC_VERB_EXISTS] = {path_read, NULL, exists_apply, .batched = true, .readable = true,
-			    .gathers = true},
+			    .gathers = true, .ahead = true},
 	[MC_VERB_PUBLISH] = {publish_read, publish_clear, publish_apply, .batched = true,
 			     .changes = true},
 	[MC_VERB_REMOVE] = {name_read, NULL, remove_apply, .batched = true, .changes = true},
@@ -149,30 +151,48 @@ static void count_error(struct mc_master *master, enum mc_status status)
 		counter_add(&master->counters.errors[number < 255 ? number : 255], 1);
 }
 
-static void batch_apply(struct call *call, const struct verb_row *row, struct reader *r)
+static void item_apply(struct call *call, const struct verb_row *row, const struct item *item)
 {
 	struct writer *w = call->w;
-	uint16_t count = get_count(r);
+	size_t at = w->size;
 
-	put_u16(w, count);
+	put_status(w, MC_OK);
+	enum mc_status status = row->apply(call, item);
+	if (status == MC_OK || w->failed || call->left)
+		return;
+	if (status == MC_NOT_FOUND)
+		call->missed++;
+	else
+		count_error(call->master, status);
+	patch_u16(w, at, (uint16_t)(int16_t)status);
+	if (status != MC_NOT_FOUND || !row->misses_have_body)
+		w->size = at + 2;
+}
+
+/* MC_PROTOCOL only of a body that was not checked. */
+static enum mc_status batch_apply(struct call *call, const struct verb_row *row, struct reader *r)
+{
+	uint16_t count = get_count(r);
+	struct ahead ahead;
+
+	put_u16(call->w, count);
 	for (uint16_t i = 0; i < count && !call->left; i++) {
 		struct item item;
-		size_t at = w->size;
-
 		call->item = i;
+		if (row->ahead && count > 1 && i % AHEAD_COUNT == 0) {
+			ahead_load(&ahead, call, row, *r, count - i);
+			call->ahead = &ahead;
+		}
 		item_read(row, r, &item);
-		put_status(w, MC_OK);
-		enum mc_status status = row->apply(call, &item);
-		if (status == MC_OK || w->failed || call->left)
-			continue;
-		if (status == MC_NOT_FOUND)
-			call->missed++;
-		else
-			count_error(call->master, status);
-		patch_u16(w, at, (uint16_t)(int16_t)status);
-		if (status != MC_NOT_FOUND || !row->misses_have_body)
-			w->size = at + 2;
+		if (r->failed)
+			break;
+		item_apply(call, row, &item);
 	}
+	call->ahead = NULL;
+	if (call->left || reader_done(r))
+		return MC_OK;
+	call->missed = 0;
+	return MC_PROTOCOL;
 }
 
 /* What the request comes to; *waits: it was parked and is answered later. */
@@ -192,7 +212,8 @@ static enum mc_status request_handle(struct call *call, const struct frame *fram
 	if (!call->session->id && !row->early)
 		return MC_PROTOCOL;
 	reader_init(&r, body, frame->size);
-	if (body_check(row, r) != MC_OK)
+	bool checks = !row->batched || !call->reading;
+	if (checks && body_check(row, r) != MC_OK)
 		return MC_PROTOCOL;
 	if (row->changes && master->read_only)
 		return MC_READ_ONLY;
@@ -207,10 +228,8 @@ static enum mc_status request_handle(struct call *call, const struct frame *fram
 		*waits = parking_add(master, PARKED_FOR_GRANT, call->session, frame, body);
 		return *waits ? MC_OK : MC_AGAIN;
 	}
-	if (row->batched) {
-		batch_apply(call, row, &r);
-		return MC_OK;
-	}
+	if (row->batched)
+		return batch_apply(call, row, &r);
 	item_read(row, &r, &item);
 	return row->apply(call, &item);
 }

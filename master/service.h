@@ -4,7 +4,8 @@
  * Each verb is a row: how to read one item of it, whether the item must wait
  * for a grant to be recalled, and what it does.  A body is read twice: once
  * whole, so that a malformed or a waiting request has no effect at all, then
- * item by item, each of which is applied by itself.
+ * item by item, each of which is applied by itself.  A batch that is only read
+ * has no effect, so once is enough.
  *
  * A verb that is `readable` is first tried by the loop that read it, beside the
  * writer.  Its handler runs with call->reading then, under these rules:
@@ -55,6 +56,8 @@ struct item {
 void placement_read(struct reader *r, struct item *item);
 void placement_take(const struct item *item, struct mc_placement *placement);
 
+struct ahead;
+
 struct call {
 	struct mc_master *master;
 	struct session *session;
@@ -64,9 +67,10 @@ struct call {
 	uint64_t now_ms;
 	uint32_t missed; /* items that were MC_NOT_FOUND, counted when all is done */
 	uint64_t request_id;
-	uint32_t item;	/* of a batch, from 0 */
-	uint16_t age_s; /* since the request was sent first; 0: this is that */
-	bool later;	/* set by apply: service_reply() comes when there is an answer */
+	uint32_t item;		   /* of a batch, from 0 */
+	const struct ahead *ahead; /* NULL: nothing of the batch was loaded ahead */
+	uint16_t age_s;		   /* since the request was sent first; 0: this is that */
+	bool later;		   /* set by apply: service_reply() comes when there is an answer */
 };
 
 /* It was sent before, so long ago that what came of it may be forgotten. */
@@ -84,6 +88,7 @@ struct verb_row {
 	bool misses_have_body; /* MC_NOT_FOUND comes with a result */
 	bool readable;	       /* can be answered by a reader */
 	bool gathers;	       /* must not miss what nodes are about to tell (gather.h) */
+	bool ahead;	       /* its names are loaded ahead (ahead.h) */
 	bool gathers_all;      /* waits until they have, whatever it comes to */
 	bool slow;	       /* may take long as the writer: then never on a loop's thread */
 };

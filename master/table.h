@@ -14,8 +14,8 @@
  *
  * Ownership   Items belong to the caller and must stay where they are; those that
  *             readers may find are freed by `grace`, as old arrays are.
- * Threads     table_find: any thread, between grace_enter() and grace_leave().
- *             The rest: the writer.
+ * Threads     table_find, table_peek, table_prefetch: any thread, between grace_enter()
+ *             and grace_leave().  The rest: the writer.
  * Limits      8 bytes a slot, at most three quarters full.
  */
 #ifndef MASTER_TABLE_H
@@ -92,6 +92,20 @@ static inline void table_prefetch(const struct table *table, uint64_t hash)
 	const struct slots *slots = __atomic_load_n(&table->slots, __ATOMIC_RELAXED);
 
 	__builtin_prefetch(&slots->slot[hash & slots->mask]);
+}
+
+/* What is probably the item of a key with this hash, or NULL: not looked at, and not sure. */
+static inline void *table_peek(const struct table *table, uint64_t hash)
+{
+	const struct slots *slots = __atomic_load_n(&table->slots, __ATOMIC_ACQUIRE);
+
+	for (size_t i = hash & slots->mask;; i = (i + 1) & slots->mask) {
+		uint64_t slot = __atomic_load_n(&slots->slot[i], __ATOMIC_ACQUIRE);
+		if (slot == TABLE_EMPTY)
+			return NULL;
+		if (slot != TABLE_REMOVED && TABLE_TAG(slot) == TABLE_TAG(hash))
+			return TABLE_ITEM(slot);
+	}
 }
 
 /* The item that equals the key, or NULL. */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "master/ahead.h"
 #include "master/replicas.h"
 #include "master/walk.h"
 
@@ -33,8 +34,9 @@ const struct entry *view_find(struct call *call, const struct directory *directo
 {
 	const struct entry *own = directory_entry(directory);
 	uint32_t stamp = entry_stamp(own);
-	const struct entry *entry =
-		catalog_lookup(&call->master->catalog, directory, name, name_size);
+	const struct entry *entry = catalog_lookup_hashed(
+		&call->master->catalog, ahead_hash(call, directory, name, name_size), directory,
+		name, name_size);
 
 	/* Names come and go in touched directories only. */
 	if (!entry && (stamp & STAMP_TOUCHED || entry_stamp(own) != stamp))
@@ -91,6 +93,16 @@ bool view_entry(struct call *call, const struct entry *entry, struct mc_entry *o
 	replicas_entry(call->master, entry, out);
 	*parent_id = entry->parent ? directory_id(entry->parent) : MC_ROOT_ID;
 	return entry_is_directory(entry) || out->replica_count > 0;
+}
+
+bool view_shows(struct call *call, const struct entry *entry)
+{
+	struct entry copy;
+
+	if (!call->reading)
+		return replicas_show(call->master, entry);
+	call->left |= !entry_copy_replicas(entry, &copy);
+	return !call->left && replicas_show(call->master, &copy);
 }
 
 void view_list(const struct directory *directory, struct listed *listed)

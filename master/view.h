@@ -37,6 +37,9 @@ MC_MUST_CHECK enum mc_status view_path(struct call *call, const char *path, size
 bool view_entry(struct call *call, const struct entry *entry, struct mc_entry *out,
 		uint64_t *parent_id);
 
+/* Only whether it is shown. */
+bool view_shows(struct call *call, const struct entry *entry);
+
 /*
  * A walk over a directory: view_list(), then order_next() on the order, view_listed()
  * at the end.  The names are those of one moment.

@@ -14,7 +14,7 @@
 
 #define READER_COUNT 3
 #define STAY_COUNT   40
-#define BATCH	     16
+#define BATCH	     80	  /* more than are loaded ahead at once */
 #define CHURN_COUNT  3000 /* names that come and go: the tables grow and are cleaned up */
 
 static struct mc_master *master;
