@@ -13,11 +13,13 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
+#include "engine/base/spin.h"
 
 #define SCRATCH_SIZE   (1u << 20) /* bytes read from one connection in one turn */
 #define KEEP_SIZE      (1u << 16) /* buffers beyond this are given back when empty */
 #define EVENT_MAX      64
 #define CONNECTION_MAX 16384
+#define SPIN_SIZE      4096	   /* who sent more in one turn keeps the loop busy otherwise */
 #define PAUSE_NS       1000000000u /* without descriptors, before the next try to accept */
 
 struct loop {
@@ -27,6 +29,8 @@ struct loop {
 	struct connection *ready; /* those with output */
 	struct connection *gone;  /* those that nothing comes from any more */
 	uint8_t *scratch;
+	struct spin spin;
+	size_t got; /* bytes read in this turn */
 };
 
 struct server {
@@ -497,6 +501,7 @@ static void connection_read(struct connection *c)
 	ssize_t got = connection_ending(c) ? 0 : recv(c->fd, at, room, 0);
 
 	if (got > 0) {
+		c->loop->got += (size_t)got;
 		if (c->in_size)
 			input_take(c, c->in, c->in_size + (size_t)got);
 		else
@@ -554,6 +559,21 @@ static bool event_handle(struct loop *loop, const struct epoll_event *event)
 	return true;
 }
 
+/* Who asked for little may ask again soon.  Returns how many events there are. */
+static int spin_for_events(struct loop *loop, struct epoll_event events[EVENT_MAX])
+{
+	bool soon = loop->got > 0 && loop->got <= SPIN_SIZE;
+	int count = 0;
+
+	loop->got = 0;
+	if (!soon || !spin_begin(&loop->spin, clock_ns()))
+		return 0;
+	do
+		count = epoll_wait(loop->epoll_fd, events, EVENT_MAX, 0);
+	while (spin_on(&loop->spin, count != 0, clock_ns()));
+	return count;
+}
+
 void server_run(struct server *server, unsigned loop_number)
 {
 	struct loop *loop = &server->loops[loop_number];
@@ -562,8 +582,10 @@ void server_run(struct server *server, unsigned loop_number)
 
 	while (running) {
 		bool paused = loop_number == 0 && server->paused_ns;
-		int count = epoll_wait(loop->epoll_fd, events, EVENT_MAX,
-				       paused ? (int)(PAUSE_NS / 1000000) : -1);
+		int count = spin_for_events(loop, events);
+		if (count == 0)
+			count = epoll_wait(loop->epoll_fd, events, EVENT_MAX,
+					   paused ? (int)(PAUSE_NS / 1000000) : -1);
 		for (int i = 0; i < count; i++)
 			running = event_handle(loop, &events[i]) && running;
 		if (loop_number == 0)
