@@ -1,10 +1,12 @@
 #include "tools/bench/caller.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 
@@ -98,6 +100,20 @@ enum mc_status caller_flush(struct caller *caller)
 	return status;
 }
 
+/* Receive what is there, looking a while before it sleeps. */
+static ssize_t receive_some(struct caller *caller)
+{
+	uint8_t *at = caller->in + caller->in_size;
+	size_t room = IN_SIZE - caller->in_size;
+	ssize_t got = -1;
+
+	if (spin_begin(&caller->spin, clock_ns()))
+		do
+			got = recv(caller->fd, at, room, MSG_DONTWAIT);
+		while (spin_on(&caller->spin, got >= 0 || errno != EAGAIN, clock_ns()));
+	return got >= 0 ? got : recv(caller->fd, at, room, 0);
+}
+
 /* Have at least so many bytes that are not taken yet. */
 static enum mc_status fill(struct caller *caller, size_t size)
 {
@@ -109,8 +125,7 @@ static enum mc_status fill(struct caller *caller, size_t size)
 		caller->in_taken = 0;
 	}
 	while (caller->in_size - caller->in_taken < size) {
-		ssize_t got = recv(caller->fd, caller->in + caller->in_size,
-				   IN_SIZE - caller->in_size, 0);
+		ssize_t got = receive_some(caller);
 		if (got <= 0)
 			return MC_UNREACHABLE;
 		caller->in_size += (size_t)got;

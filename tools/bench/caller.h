@@ -14,6 +14,7 @@
 #include <mooncake/protocol.h>
 #include <mooncake/status.h>
 
+#include "engine/base/spin.h"
 #include "engine/rpc/wire.h"
 
 struct caller {
@@ -24,6 +25,7 @@ struct caller {
 	uint8_t *in;
 	size_t in_taken;
 	size_t in_size;
+	struct spin spin; /* before it sleeps for a reply, as the product does */
 };
 
 /* Connect to an address ("HOST:PORT" or "@NAME") and say HELLO. */

@@ -20,6 +20,7 @@
 #include "tools/bench/resident.h"
 #include "tools/bench/run.h"
 #include "tools/bench/sample.h"
+#include "tools/bench/seat.h"
 #include "tools/bench/workload.h"
 
 #define BATCH		 128u
@@ -361,29 +362,93 @@ static void alone_row(struct contest *contest, const char *op, struct sample *ou
 	sample_fini(theirs);
 }
 
-/* One lookup at a time, in turn with bare round trips over the same kind of socket. */
-static enum mc_status lookup_alone_measure(struct contest *contest, const char *address,
-					   struct echo *echo, const char *reference)
+/* One lookup at a time, beside bare round trips over the same kind of socket. */
+struct alone {
+	struct contest *contest;
+	const char *address;
+	struct echo *echo;
+	const char *reference;
+	struct seats seats;
+	enum seating seating;
+};
+
+/* Both pairs with their ends on the same processors, or where they like. */
+static void seats_take(const struct alone *alone)
 {
+	int near = alone->seats.near;
+	int far = alone->seating == SEAT_APART ? alone->seats.other : near;
+
+	if (alone->seating == SEAT_FREE)
+		return;
+	seat_process(getpid(), near);
+	seat_process(alone->contest->master.pid, far);
+	seat_process(alone->echo->pid, far);
+}
+
+static void seats_leave(const struct alone *alone)
+{
+	if (alone->seating == SEAT_FREE)
+		return;
+	seat_free(&alone->seats, getpid());
+	seat_free(&alone->seats, alone->contest->master.pid);
+	seat_free(&alone->seats, alone->echo->pid);
+}
+
+static enum mc_status lookups_alone(struct stream *stream, struct caller *caller,
+				    struct sample *sample)
+{
+	enum mc_status status = MC_OK;
+
+	for (unsigned i = 0; i < ALONE_COUNT && !status; i++) {
+		uint64_t start_ns = clock_ns();
+		status = stream_send(stream, caller, 1);
+		if (!status)
+			status = batch_receive(caller, 1);
+		sample_add(sample, clock_since_us(start_ns));
+	}
+	return status;
+}
+
+static enum mc_status lookup_alone_seated(const struct alone *alone)
+{
+	static const char *const ops[SEATING_COUNT] = {"lookup_alone", "lookup_alone_apart",
+						       "lookup_alone_free"};
+	struct contest *contest = alone->contest;
 	struct sample ours = {0}, theirs = {0};
 	struct stream stream;
 	struct caller caller;
-	enum mc_status status = caller_open(&caller, address, MC_ROLE_CLIENT);
+	enum mc_status status = caller_open(&caller, alone->address, MC_ROLE_CLIENT);
 
 	stream_make(contest, MC_VERB_LOOKUP, 1, &stream);
 	for (unsigned i = 0; i < contest->run->options.rounds && !status; i++) {
-		status = echo_measure(echo, ALONE_COUNT, &theirs);
-		for (unsigned j = 0; j < ALONE_COUNT && !status; j++) {
-			uint64_t start_ns = clock_ns();
-			status = stream_send(&stream, &caller, 1);
-			if (!status)
-				status = batch_receive(&caller, 1);
-			sample_add(&ours, clock_since_us(start_ns));
-		}
+		seats_take(alone);
+		status = echo_measure(alone->echo, ALONE_COUNT, &theirs);
+		if (!status)
+			status = lookups_alone(&stream, &caller, &ours);
+		seats_leave(alone);
 	}
 	caller_close(&caller);
 	writer_fini(&stream.frames);
-	alone_row(contest, "lookup_alone", &ours, reference, &theirs);
+	alone_row(contest, ops[alone->seating], &ours, alone->reference, &theirs);
+	return status;
+}
+
+/* Latency depends on whether a wake-up stays on its processor. */
+static enum mc_status lookup_alone_measure(struct contest *contest, const char *address,
+					   struct echo *echo, const char *reference)
+{
+	struct alone alone = {contest, address, echo, reference, .seating = SEAT_TOGETHER};
+	enum mc_status status = MC_OK;
+
+	if (seats_find(&alone.seats)) {
+		report_note(&contest->run->report, "one processor: nothing is placed");
+		alone.seating = SEAT_FREE;
+		return lookup_alone_seated(&alone);
+	}
+	for (unsigned i = 0; i < SEATING_COUNT && !status; i++) {
+		alone.seating = (enum seating)i;
+		status = lookup_alone_seated(&alone);
+	}
 	return status;
 }
 
@@ -470,7 +535,7 @@ static enum mc_status by_default(struct contest *contest)
 		status = lookups_measure(contest, "lookup_64", MC_VERB_LOOKUP, 1, 64, "lookup");
 	if (!status)
 		status =
-			lookups_measure(contest, "exists_batch", MC_VERB_EXISTS, BATCH, 2, "exist");
+			lookups_measure(contest, "exists_batch", MC_VERB_EXISTS, BATCH, 4, "exist");
 	if (!status)
 		status = publish_measure(contest);
 	master_stop(contest);

@@ -55,6 +55,8 @@ static const struct bar {
 	{"master", "exists_batch", 0, "mooncake", RATIO_AT_LEAST, 2},
 	{"master", "publish_batch", 0, "mooncake", RATIO_AT_LEAST, 5},
 	{"master", "lookup_alone", 0, NULL, RATIO_AT_MOST, 1.3},
+	{"master", "lookup_alone_apart", 0, NULL, RATIO_AT_MOST, 1.3},
+	{"master", "lookup_alone_free", 0, NULL, RATIO_AT_MOST, 1.3},
 	{"master", "memory", 0, "bar", RATIO_AT_MOST, 1.0},
 	{"flat", "stat", 0, "dir_100", RATIO_AT_MOST, 1.2},
 	{"engine", "read", 4 * MIB, "iperf3", RATIO_AT_LEAST, 0.8, NULL, "tcp"},
