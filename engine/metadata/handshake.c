@@ -15,12 +15,9 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
+#include "engine/metadata/handshake_frame.h"
 
-#define LENGTH_SIZE 8u
-/* Mooncake has given out types up to this; a text begins with '{' or a blank. */
-#define TYPE_KNOWN_MAX 2u
-#define PIECE_SIZE     16384u
-#define TICK_MS	       500
+#define TICK_MS 500
 
 /* A connection that asks. */
 struct peer {
@@ -42,57 +39,6 @@ struct handshake {
 	/* owned by mc-handshake */
 	struct peer peers[HANDSHAKE_PEER_MAX];
 };
-
-/* -- frames -- */
-
-static void frame_put(struct writer *w, enum handshake_type type, const char *text)
-{
-	size_t size = strlen(text);
-
-	put_u64(w, size + 1);
-	put_u8(w, (uint8_t)type);
-	put_bytes(w, text, size);
-}
-
-/* How long the whole frame is; 0: that is not known yet; MC_PROTOCOL: it can't be. */
-static enum mc_status frame_size(const struct writer *in, size_t *size)
-{
-	*size = 0;
-	if (in->size < LENGTH_SIZE)
-		return MC_OK;
-	uint64_t length = load_u64(in->data);
-	if (length == 0 || length > HANDSHAKE_SIZE_MAX)
-		return MC_PROTOCOL;
-	*size = LENGTH_SIZE + (size_t)length;
-	return MC_OK;
-}
-
-/* Take a whole frame apart; the text gets a zero after it. */
-static void frame_take(struct writer *in, uint8_t *type, const char **text, size_t *size)
-{
-	size_t at = LENGTH_SIZE;
-
-	*type = in->data[at];
-	if (*type <= TYPE_KNOWN_MAX)
-		at++;
-	else
-		*type = HANDSHAKE_CONNECTION;
-	*size = in->size - at;
-	put_u8(in, 0);
-	*text = in->failed ? NULL : (const char *)in->data + at;
-}
-
-/* Receive what is missing of a frame, at most.  Returns as recv(). */
-static ssize_t receive_some(int fd, struct writer *in, size_t wanted)
-{
-	size_t room = wanted > in->size ? wanted - in->size : LENGTH_SIZE - in->size;
-	uint8_t piece[PIECE_SIZE];
-	ssize_t got = recv(fd, piece, room < sizeof(piece) ? room : sizeof(piece), MSG_DONTWAIT);
-
-	if (got > 0)
-		put_bytes(in, piece, (size_t)got);
-	return got;
-}
 
 /* -- the listener -- */
 
@@ -127,14 +73,14 @@ static bool peer_answer(struct handshake *handshake, struct peer *peer)
 	size_t size;
 	uint8_t type;
 
-	frame_take(&peer->in, &type, &text, &size);
+	handshake_frame_take(&peer->in, &type, &text, &size);
 	if (!text || type > HANDSHAKE_METADATA || strlen(text) != size)
 		return false;
 	enum mc_status status = handshake->config.answer(
 		handshake->config.context, (enum handshake_type)type, text, size, &reply);
 	if (status != MC_OK || strlen(reply) >= HANDSHAKE_SIZE_MAX)
 		return false;
-	frame_put(&peer->out, (enum handshake_type)type, reply);
+	handshake_frame_put(&peer->out, (enum handshake_type)type, reply);
 	peer->answering = true;
 	return !peer->out.failed;
 }
@@ -144,11 +90,11 @@ static bool peer_read(struct handshake *handshake, struct peer *peer)
 	size_t wanted;
 
 	while (!peer->answering) {
-		if (frame_size(&peer->in, &wanted) != MC_OK)
+		if (handshake_frame_size(&peer->in, &wanted) != MC_OK)
 			return false;
 		if (wanted && peer->in.size == wanted)
 			return peer_answer(handshake, peer);
-		ssize_t got = receive_some(peer->fd, &peer->in, wanted);
+		ssize_t got = handshake_frame_receive(peer->fd, &peer->in, wanted);
 		if (got < 0 && (errno == EAGAIN || errno == EINTR))
 			return true;
 		if (got <= 0 || peer->in.failed)
@@ -294,108 +240,4 @@ void handshake_close(struct handshake *handshake)
 const char *handshake_address(const struct handshake *handshake)
 {
 	return handshake->address;
-}
-
-/* -- to ask -- */
-
-/* Wait until the socket can be read or written; 0 ms left is a timeout. */
-static enum mc_status wait_for(int fd, short events, uint64_t until_ms)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = events};
-	uint64_t now = clock_ms();
-
-	if (now >= until_ms)
-		return MC_TIMEOUT;
-	int count = poll(&poll_fd, 1, (int)(until_ms - now));
-	if (count < 0 && errno != EINTR)
-		return MC_IO;
-	return MC_OK; /* or it was for nothing, and the next look tells */
-}
-
-static enum mc_status send_all(int fd, const struct writer *out, uint64_t until_ms)
-{
-	for (size_t at = 0; at < out->size;) {
-		enum mc_status status = wait_for(fd, POLLOUT, until_ms);
-		if (status != MC_OK)
-			return status;
-		ssize_t sent =
-			send(fd, out->data + at, out->size - at, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (sent >= 0)
-			at += (size_t)sent;
-		else if (errno != EAGAIN && errno != EINTR)
-			return MC_UNREACHABLE;
-	}
-	return MC_OK;
-}
-
-static enum mc_status receive_all(int fd, struct writer *in, uint64_t until_ms)
-{
-	size_t wanted;
-
-	while (true) {
-		enum mc_status status = frame_size(in, &wanted);
-		if (status != MC_OK || (wanted && in->size == wanted))
-			return status;
-		status = wait_for(fd, POLLIN, until_ms);
-		if (status != MC_OK)
-			return status;
-		ssize_t got = receive_some(fd, in, wanted);
-		/* Who has no answer ends the connection. */
-		if (got == 0)
-			return in->size ? MC_PROTOCOL : MC_NOT_FOUND;
-		if (got < 0 && errno != EAGAIN && errno != EINTR)
-			return MC_UNREACHABLE;
-		if (in->failed)
-			return MC_NO_MEMORY;
-	}
-}
-
-static enum mc_status exchange(int fd, enum handshake_type type, const char *request,
-			       struct writer *in, uint64_t until_ms)
-{
-	struct writer out;
-
-	writer_init(&out);
-	frame_put(&out, type, request);
-	enum mc_status status = out.failed ? MC_NO_MEMORY : send_all(fd, &out, until_ms);
-	writer_fini(&out);
-	return status == MC_OK ? receive_all(fd, in, until_ms) : status;
-}
-
-static enum mc_status reply_take(struct writer *in, enum handshake_type type, char **reply)
-{
-	const char *text;
-	uint8_t said;
-	size_t size;
-
-	frame_take(in, &said, &text, &size);
-	if (!text)
-		return MC_NO_MEMORY;
-	if (said != type || strlen(text) != size)
-		return MC_PROTOCOL;
-	*reply = strdup(text);
-	return *reply ? MC_OK : MC_NO_MEMORY;
-}
-
-enum mc_status handshake_ask(const char *address, enum handshake_type type, const char *request,
-			     uint32_t timeout_ms, char **reply)
-{
-	uint64_t until_ms = clock_ms() + timeout_ms;
-	struct net_address peer;
-	struct writer in;
-	CLEANUP_FD int fd = -1;
-
-	if (strlen(request) >= HANDSHAKE_SIZE_MAX)
-		return MC_TOO_BIG;
-	enum mc_status status = net_resolve(address, &peer);
-	if (status == MC_OK)
-		status = net_connect(&peer, timeout_ms, &fd);
-	if (status != MC_OK)
-		return status;
-	writer_init(&in);
-	status = exchange(fd, type, request, &in, until_ms);
-	if (status == MC_OK)
-		status = reply_take(&in, type, reply);
-	writer_fini(&in);
-	return status;
 }
