@@ -7,6 +7,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/engine.h"
+#include "engine/herald.h"
 #include "engine/transfer.h"
 
 /* So long a waiter is deaf: slices can end without the fabric that it listens to. */
@@ -51,6 +52,7 @@ void task_fail(struct task *task, enum mc_status status)
 {
 	int none = MC_OK;
 
+	/* MC_OK changes nothing. */
 	atomic_compare_exchange_strong(&task->failure, &none, (int)status);
 }
 
@@ -70,19 +72,36 @@ static enum mc_task_state final_state(const struct mc_batch *batch, const struct
 	}
 }
 
-void task_close_one(struct mc_batch *batch, struct task *task)
+static void task_end(struct mc_batch *batch, struct task *task)
 {
-	if (atomic_fetch_sub(&task->open, 1) != 1)
-		return;
 	enum mc_task_state state = final_state(batch, task);
+
 	if (state == MC_TASK_TIMEOUT)
 		atomic_store(&task->failure, MC_TIMEOUT);
+	if (task->notice)
+		task_fail(task->notice, (enum mc_status)atomic_load(&task->failure));
 	engine_task_ended(batch->engine, task, state);
 	atomic_store(&task->state, (int)state);
 	/* Under the lock, so that whoever frees the batch waits until this is through. */
 	WITH_LOCK(&batch->end_lock);
 	if (++batch->ended == atomic_load(&batch->submitted))
 		pthread_cond_broadcast(&batch->end);
+}
+
+void task_close_one(struct mc_batch *batch, struct task *task)
+{
+	/* A notification is open still, and with it the batch is there. */
+	for (struct task *waiting; task; task = waiting) {
+		bool notice = task->errand != NULL;
+		unsigned open = atomic_fetch_sub(&task->open, 1) - 1;
+		/* Nothing but a notification's errand is sure to be there by now. */
+		if (open == 1 && notice)
+			herald_take(&batch->engine->herald, batch, task);
+		if (open > 0)
+			return;
+		waiting = task->notice;
+		task_end(batch, task);
+	}
 }
 
 bool batch_ended(struct mc_batch *batch)
@@ -194,7 +213,7 @@ static void wait_a_while(struct mc_batch *batch, uint64_t until_ns)
 	uint64_t wait_ns = how_long(batch, until_ns);
 	bool one = fabrics && !(fabrics & (fabrics - 1));
 
-	if (one && atomic_load(&batch->mending) == 0)
+	if (one && atomic_load(&batch->mending) == 0 && atomic_load(&batch->heralded) == 0)
 		engine_progress(batch->engine, fabrics, wait_ns);
 	else
 		sleep_until_end(batch, wait_ns);

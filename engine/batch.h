@@ -8,6 +8,10 @@
  * last task that ends wakes those who wait for the batch, and from then on the
  * batch may be freed.
  *
+ * A notification is a task as well.  What is open of it: the requests that it waits
+ * for, its place in the row of those to be cut, and its errand (herald.h), which
+ * begins when only that is left.
+ *
  * Threads   As the fields say.  Lock order: cut_lock, then end_lock or the pool's.
  */
 #ifndef ENGINE_BATCH_H
@@ -21,11 +25,14 @@
 
 #define BATCH_BURST 64u /* slices handed over at once */
 
+struct errand;
 struct segment;
 
 struct task {
 	struct mc_request request; /* fixed once submitted */
 	struct segment *segment;   /* NULL: the local one */
+	struct task *notice;	   /* the notification that waits for it; NULL: none */
+	struct errand *errand;	   /* NULL: no notification, or one that has ended */
 	/* protected by the batch's cut_lock */
 	uint64_t cut; /* bytes that slices were made for */
 	/* atomic */
@@ -59,6 +66,7 @@ struct mc_batch {
 	atomic_size_t to_cut;	   /* tasks not cut as a whole yet, and held slices count as one */
 	atomic_int stop;	   /* enum mc_task_state: CANCELLED or TIMEOUT, else 0 */
 	atomic_uint mending;	   /* slices that wait for another try */
+	atomic_uint heralded;	   /* notifications under way: their end wakes no fabric */
 	atomic_uint fabrics;	   /* bit i: slices went to fabric i */
 	atomic_ullong deadline_ns; /* 0: none */
 	struct task tasks[];
@@ -67,7 +75,7 @@ struct mc_batch {
 /* One thing less is open of it. */
 void task_close_one(struct mc_batch *batch, struct task *task);
 
-/* Note the first failure. */
+/* Note the first failure; MC_OK is none. */
 void task_fail(struct task *task, enum mc_status status);
 
 /* All that was submitted has ended. */

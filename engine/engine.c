@@ -8,6 +8,8 @@
 #include "engine/base/log.h"
 #include "engine/environment.h"
 #include "engine/fabric/topology.h"
+#include "engine/metadata/handshake.h"
+#include "engine/notify.h"
 
 #define SLICE_SIZE_MAX	 (1u << 30)
 #define PROBE_TIMEOUT_MS 500u
@@ -23,6 +25,8 @@ static enum mc_status describe(struct mc_engine *engine, struct segment_desc **d
 		return status;
 	for (uint32_t i = 0; i < engine->fabric_count && !status; i++)
 		status = engine->fabrics[i]->ops->describe(engine->fabrics[i], made);
+	if (!status && engine->notifications)
+		status = notify_describe(engine, made);
 	if (status)
 		segment_desc_unref(made);
 	else
@@ -452,6 +456,8 @@ static enum mc_status open_metadata(struct mc_engine *engine, const struct mc_en
 		.announce_host = config->announce,
 		.port_first = config->port_first,
 		.port_last = config->port_last,
+		.notified = config->notifications ? notify_answer : NULL,
+		.context = &engine->mailbox,
 	};
 	enum mc_status status = metadata_open(&metadata, &engine->metadata);
 
@@ -507,15 +513,20 @@ static enum mc_status start(struct mc_engine *engine, const struct mc_engine_con
 				       engine->fabric_count);
 	if (status)
 		goto err_fabrics;
-	status = mender_start(&engine->mender, engine);
+	status = notify_listen(engine, config);
 	if (status)
 		goto err_segments;
+	status = mender_start(&engine->mender, engine);
+	if (status)
+		goto err_listener;
 	status = announce(engine);
 	if (!status)
 		status = engine_publish(engine);
 	if (!status)
 		return MC_OK;
 	mender_stop(&engine->mender);
+err_listener:
+	handshake_close(engine->listener);
 err_segments:
 	segments_fini(&engine->segments);
 err_fabrics:
@@ -538,10 +549,14 @@ static void init_fields(struct mc_engine *engine)
 	pthread_mutex_init(&engine->starving_lock, NULL);
 	pthread_cond_init(&engine->unpinned, NULL);
 	slice_pool_init(&engine->pool);
+	herald_init(&engine->herald, engine);
+	mailbox_init(&engine->mailbox);
 }
 
 static void engine_free(struct mc_engine *engine)
 {
+	mailbox_fini(&engine->mailbox);
+	herald_fini(&engine->herald);
 	slice_pool_fini(&engine->pool);
 	region_table_fini(&engine->regions);
 	pthread_cond_destroy(&engine->unpinned);
@@ -623,6 +638,8 @@ void mc_engine_close(struct mc_engine *engine)
 	MUST(atomic_load(&engine->batches) == 0);
 	if (segment_cache_withdraw(engine->cache, engine->name))
 		log_debug("a segment was not withdrawn name=%s", engine->name);
+	handshake_close(engine->listener);
+	herald_stop(&engine->herald);
 	mender_stop(&engine->mender);
 	segments_fini(&engine->segments);
 	unregister_all(engine);
@@ -749,6 +766,7 @@ void mc_engine_stats(struct mc_engine *engine, struct mc_engine_stats *stats)
 		.tasks = atomic_load(&engine->tasks),
 		.slices = slices_used(&engine->pool),
 		.regions = region_count(&engine->regions),
+		.notifications = mailbox_count(&engine->mailbox),
 	};
 	pthread_mutex_lock(&engine->segments.lock);
 	stats->segments = engine->segments.open_count;

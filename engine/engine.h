@@ -15,6 +15,8 @@
 #include "engine/base/net.h"
 #include "engine/batch.h"
 #include "engine/fabric/fabric.h"
+#include "engine/herald.h"
+#include "engine/mailbox.h"
 #include "engine/mender.h"
 #include "engine/metadata/segment_cache.h"
 #include "engine/pages.h"
@@ -33,15 +35,19 @@ struct mc_engine {
 	uint32_t fabric_count;
 	uint32_t slice_size; /* MC_SLICE_SIZE */
 	bool slice_size_given;
-	uint32_t retries_max; /* MC_RETRY_CNT */
-	uint64_t region_max;  /* bytes of one region, of any fabric */
-	bool by_node;	      /* one of the fabrics is */
-	pages_ask *ask_pages; /* the kernel; a test's own */
+	uint32_t retries_max;	    /* MC_RETRY_CNT */
+	uint64_t region_max;	    /* bytes of one region, of any fabric */
+	bool by_node;		    /* one of the fabrics is */
+	pages_ask *ask_pages;	    /* the kernel; a test's own */
+	bool notifications;	    /* are taken */
+	struct handshake *listener; /* for them; NULL: none, or the metadata's own */
 	/* with locks of their own */
 	struct region_table regions;
 	struct segments segments;
 	struct slice_pool pool;
 	struct mender mender;
+	struct herald herald;
+	struct mailbox mailbox;
 	pthread_mutex_t publish_lock; /* one descriptor goes out at a time */
 	/* batches that found no room: protected by starving_lock */
 	pthread_mutex_t starving_lock;

@@ -6,6 +6,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/engine.h"
+#include "engine/herald.h"
 #include "engine/mender.h"
 #include "engine/segment.h"
 
@@ -235,6 +236,8 @@ static uint32_t cut(struct mc_batch *batch, struct slice **slices, bool *dry)
 		if (stopped(batch)) {
 			task_fail(task, stop_status(batch));
 			task->cut = task->request.length;
+		} else if (task->errand) {
+			/* A notification has no bytes. */
 		} else if (!task->segment) {
 			copy_local(task);
 		} else if (segment && segment != task->segment) {
@@ -364,6 +367,7 @@ void transfer_stop(struct mc_batch *batch, enum mc_task_state state)
 		return;
 	transfer_pump(batch);
 	mender_wake(&batch->engine->mender);
+	herald_wake(&batch->engine->herald);
 	slices_cancel(&batch->engine->pool, batch);
 }
 
@@ -431,16 +435,12 @@ static enum mc_status check(struct mc_engine *engine, const struct mc_request *r
 	return status;
 }
 
-enum mc_status mc_batch_submit(struct mc_batch *batch, const struct mc_request *requests,
-			       size_t count)
+enum mc_status transfer_check(struct mc_batch *batch, size_t first,
+			      const struct mc_request *requests, size_t count)
 {
-	size_t first = atomic_load(&batch->submitted);
-	struct mc_engine *engine = batch->engine;
-
-	if (count > batch->tasks_max - first)
-		return MC_TOO_BIG;
 	for (size_t i = 0; i < count; i++) {
-		enum mc_status status = check(engine, &requests[i], &batch->tasks[first + i]);
+		enum mc_status status =
+			check(batch->engine, &requests[i], &batch->tasks[first + i]);
 		if (!status)
 			continue;
 		while (i-- > 0) {
@@ -449,13 +449,30 @@ enum mc_status mc_batch_submit(struct mc_batch *batch, const struct mc_request *
 		}
 		return status;
 	}
+	return MC_OK;
+}
+
+void transfer_begin(struct mc_batch *batch, size_t count)
+{
 	if (count == 0)
-		return MC_OK;
-	atomic_fetch_add(&engine->tasks, count);
+		return;
+	atomic_fetch_add(&batch->engine->tasks, count);
 	atomic_fetch_add(&batch->to_cut, count);
 	pthread_mutex_lock(&batch->end_lock);
-	atomic_store(&batch->submitted, first + count);
+	atomic_fetch_add(&batch->submitted, count);
 	pthread_mutex_unlock(&batch->end_lock);
 	transfer_pump(batch);
-	return MC_OK;
+}
+
+enum mc_status mc_batch_submit(struct mc_batch *batch, const struct mc_request *requests,
+			       size_t count)
+{
+	size_t first = atomic_load(&batch->submitted);
+
+	if (count > batch->tasks_max - first)
+		return MC_TOO_BIG;
+	enum mc_status status = transfer_check(batch, first, requests, count);
+	if (!status)
+		transfer_begin(batch, count);
+	return status;
 }

@@ -25,6 +25,12 @@ void transfer_pump(struct mc_batch *batch);
 /* Hand one slice over (again).  False: no room now. */
 bool transfer_submit_one(struct slice *slice);
 
+/* Look at requests before they become the tasks from first on; all or none. */
+MC_MUST_CHECK enum mc_status transfer_check(struct mc_batch *batch, size_t first,
+					    const struct mc_request *requests, size_t count);
+/* Begin that many tasks, which have been looked at. */
+void transfer_begin(struct mc_batch *batch, size_t count);
+
 /* A slice has ended for good. */
 void transfer_end(struct slice *slice, enum mc_status status);
 

@@ -74,7 +74,7 @@ static bool peer_answer(struct handshake *handshake, struct peer *peer)
 	uint8_t type;
 
 	handshake_frame_take(&peer->in, &type, &text, &size);
-	if (!text || type > HANDSHAKE_METADATA || strlen(text) != size)
+	if (!text || type > HANDSHAKE_NOTIFY || strlen(text) != size)
 		return false;
 	enum mc_status status = handshake->config.answer(
 		handshake->config.context, (enum handshake_type)type, text, size, &reply);

@@ -5,12 +5,14 @@
  *
  *   offset  size  what
  *   0       8     length of what follows, little-endian, 1 to HANDSHAKE_SIZE_MAX
- *   8       1     type: 0 connection, 1 metadata; a byte above 2 belongs to the
- *                 text already (Mooncake's older frames: type connection)
+ *   8       1     type: 0 connection, 1 metadata, 2 notification; a byte above 2
+ *                 belongs to the text already (Mooncake's older frames: type
+ *                 connection)
  *   9       n     JSON
  *
  * A reply has its request's type.  Of type metadata, the request is the asker's
- * own descriptor or {}, and the reply the descriptor of who was asked.
+ * own descriptor or {}, and the reply the descriptor of who was asked; of type
+ * notification, both are as engine/notice.h has it.
  *
  * Ownership   Texts that come out belong to the caller (free()).
  * Threads     Any; a listener answers on one thread of its own, mc-handshake,
@@ -34,6 +36,7 @@
 enum handshake_type {
 	HANDSHAKE_CONNECTION = 0,
 	HANDSHAKE_METADATA = 1,
+	HANDSHAKE_NOTIFY = 2,
 };
 
 struct handshake;

@@ -52,6 +52,9 @@ struct metadata_config {
 	const char *announce_host; /* worked out from the routes */
 	uint16_t port_first;	   /* a random free port of this range; 0: any */
 	uint16_t port_last;
+	/* Take a HANDSHAKE_NOTIFY, as handshake_config.answer does; nobody may send any. */
+	enum mc_status (*notified)(void *context, const char *request, char **reply);
+	void *context;
 };
 
 /*

@@ -18,6 +18,8 @@ struct p2p {
 	struct metadata base;
 	/* fixed after open */
 	uint32_t timeout_ms;
+	enum mc_status (*notified)(void *context, const char *request, char **reply);
+	void *context; /* of notified */
 	struct handshake *handshake;
 	struct texts *texts; /* our own, by key */
 	char own_key[METADATA_KEY_SIZE_MAX + 1];
@@ -34,8 +36,9 @@ static enum mc_status answer(void *context, enum handshake_type type, const char
 	struct p2p *p2p = context;
 	size_t reply_size;
 
-	(void)request;
 	(void)size;
+	if (type == HANDSHAKE_NOTIFY && p2p->notified)
+		return p2p->notified(p2p->context, request, reply);
 	if (type != HANDSHAKE_METADATA)
 		return MC_NOT_SUPPORTED;
 	return texts_get(p2p->texts, p2p->own_key, reply, &reply_size);
@@ -157,6 +160,8 @@ static enum mc_status p2p_open(const struct metadata_config *config, struct meta
 		return MC_NO_MEMORY;
 	p2p->base.ops = &metadata_p2p_ops;
 	p2p->timeout_ms = config->timeout_ms;
+	p2p->notified = config->notified;
+	p2p->context = config->context;
 	enum mc_status status = texts_new(&p2p->texts);
 	if (status == MC_OK)
 		status = listen_as(p2p, config);

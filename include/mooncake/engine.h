@@ -22,6 +22,8 @@
  * metadata store keeps; formats and keys are those of Mooncake's Transfer
  * Engine (docs/engine.md maps its C interface to this one).
  *
+ * Once requests have ended, a short message can tell the owner so: a notification.
+ *
  * Ownership   Memory is the caller's and must stay until it is unregistered.
  *             Strings are copied.  A batch is freed by its maker, before its
  *             engine is closed; a buffer must stay while a task uses it.
@@ -63,6 +65,11 @@ struct mc_engine_config {
 	const char *protocols; /* comma-separated: "rdma,shm,tcp"; default: all that work here */
 	const char *devices;   /* comma-separated names of NICs; default: all */
 	const char *priority;  /* JSON: {"cpu:0":[["mlx5_0"],["mlx5_1"]]}; default: by distance */
+	/*
+	 * Take notifications, on one more port of the range (with P2PHANDSHAKE: on the same).
+	 * Without it nobody can send any here: they would wait in memory for good.
+	 */
+	bool notifications;
 };
 
 /*
@@ -250,6 +257,64 @@ void mc_batch_cancel(struct mc_batch *batch);
 /* MC_BUSY: some task has not ended. */
 MC_MUST_CHECK enum mc_status mc_batch_free(struct mc_batch *batch);
 
+/* -- notifications -- */
+
+/*
+ * A notification is two short texts, told to the engine that a segment belongs to.  It
+ * comes once or not at all, and stays there until it is taken.  Whoever has taken it sees
+ * all that the requests before it have written.  Two that are under way at the same time
+ * may come in any order; what was submitted after another had ended comes after it.
+ *
+ * It goes over a TCP connection of its own, whatever fabric moves the bytes.  As with these
+ * there is no authentication: do not trust what it says more than who can reach the port.
+ */
+#define MC_NOTIFY_NAME_MAX  255u	/* bytes of a name, without the terminator */
+#define MC_NOTIFY_TEXT_MAX  65536u	/* of a text */
+#define MC_NOTIFY_COUNT_MAX 1024u	/* that wait in an engine */
+#define MC_NOTIFY_SIZE_MAX  (16u << 20) /* bytes of all that wait in an engine */
+
+struct mc_notification {
+	const char *name; /* who, as a rule */
+	const char *text; /* what: any bytes but zero */
+};
+
+/*
+ * mc_batch_submit(), and a notification when all these requests have completed.  It is one
+ * more task of the batch, the last of this call, and ends when the segment's engine has
+ * taken it in; so waiting for the batch waits for that.  It says nothing, and ends as the
+ * first of them that failed, if one of the requests does.  count may be 0.
+ *
+ * MC_TOO_BIG         the batch has no room for them and one more, or a text is too long
+ * MC_NOT_SUPPORTED   the segment's engine takes none, or it is a segment of files
+ * else               as mc_batch_submit()
+ *
+ * The task's status, besides MC_OK:
+ *
+ * MC_UNREACHABLE   there is no engine at that address: it was not told
+ * MC_NO_SPACE      it was refused, too many wait there already
+ * MC_TIMEOUT       no answer, or a deadline: it may have been told
+ * MC_CANCELLED     likewise
+ * MC_PROTOCOL      the answer is none
+ */
+MC_MUST_CHECK enum mc_status mc_batch_submit_notify(struct mc_batch *batch,
+						    const struct mc_request *requests, size_t count,
+						    mc_segment_id segment, const char *name,
+						    const char *text);
+
+/* A notification alone, and wait for its end.  timeout_ms -1: forever.  Statuses as above. */
+MC_MUST_CHECK enum mc_status mc_engine_notify(struct mc_engine *engine, mc_segment_id segment,
+					      const char *name, const char *text, int timeout_ms);
+
+/*
+ * Take all that have come, in the order in which they came, and wait for one if there is
+ * none: timeout_ms 0: don't, -1: forever.  *count 0 and *list NULL: none came.  The caller
+ * frees the list, with free() and at once, texts and all.
+ *
+ * MC_NOT_SUPPORTED   the engine was opened without
+ */
+MC_MUST_CHECK enum mc_status mc_engine_notifications(struct mc_engine *engine, int timeout_ms,
+						     struct mc_notification **list, size_t *count);
+
 /* -- statistics -- */
 
 struct mc_engine_stats {
@@ -258,6 +323,7 @@ struct mc_engine_stats {
 	uint64_t slices_retried;
 	/* now, and zero when nothing is under way */
 	uint64_t batches, tasks, slices, regions, segments, connections;
+	uint64_t notifications; /* that wait to be taken */
 };
 void mc_engine_stats(struct mc_engine *engine, struct mc_engine_stats *stats);
 

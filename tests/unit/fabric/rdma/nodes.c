@@ -46,7 +46,8 @@ static struct mc_engine *open_named(const char *name)
 					  .name = name,
 					  .listen = "127.0.0.1",
 					  .announce = "127.0.0.1",
-					  .priority = PRIORITY};
+					  .priority = PRIORITY,
+					  .notifications = true};
 	struct mc_engine *engine;
 
 	ck_assert_int_eq(engine_open(&config, fabrics, &engine), MC_OK);
@@ -184,6 +185,30 @@ START_TEST(pieces_that_a_device_refuses_leave_nothing)
 }
 END_TEST
 
+/* Over both NICs, and the word of it over neither. */
+START_TEST(who_was_notified_sees_what_was_written)
+{
+	struct mc_notification *list;
+	struct mc_batch *batch;
+	size_t count;
+
+	lend("*");
+	for (int round = 1; round <= 100; round++) {
+		struct mc_request request = {MC_WRITE, here, segment, (uintptr_t)there, SIZE};
+		memset(here, round, SIZE);
+		ck_assert_int_eq(mc_batch_new(near, 2, &batch), MC_OK);
+		ck_assert_int_eq(mc_batch_submit_notify(batch, &request, 1, segment, "near", ""),
+				 MC_OK);
+		ck_assert_int_eq(mc_engine_notifications(far, 20000, &list, &count), MC_OK);
+		ck_assert_uint_eq(count, 1);
+		free(list);
+		ck_assert_mem_eq(here, there, SIZE);
+		ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_OK);
+		ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("rdma");
@@ -196,6 +221,7 @@ int main(void)
 	tcase_add_test(tc, interleaved_memory_is_one_buffer_too);
 	tcase_add_test(tc, a_location_that_is_given_is_believed);
 	tcase_add_test(tc, pieces_that_a_device_refuses_leave_nothing);
+	tcase_add_test(tc, who_was_notified_sees_what_was_written);
 	suite_add_tcase(s, tc);
 	return suite_run(s);
 }
