@@ -107,6 +107,7 @@ struct fabric_counters {
 	uint64_t peers;	      /* connected to now */
 	uint64_t connections; /* sockets or queue pairs open now, either way */
 	uint64_t connects;    /* made since open */
+	uint64_t connects_cm; /* of these, by librdmacm */
 };
 
 struct fabric_ops {

@@ -11,6 +11,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
+#include "tests/support/fake_rdmacm.h"
 
 #define QP_MAX	  8192u
 #define MR_MAX	  65536u
@@ -112,6 +113,7 @@ void fake_reset(uint32_t devices)
 	fake.hold = fake.freeze = false;
 	for (uint32_t i = 0; i < devices; i++)
 		init_device(&fake.devices[i], i);
+	fake_cm_reset();
 }
 
 struct fake_device *fake_device(uint32_t index)
@@ -557,6 +559,10 @@ static int modify_qp(struct ibv_qp *base, struct ibv_qp_attr *attr, int mask)
 		qp->attr.ah_attr = attr->ah_attr;
 	if (mask & IBV_QP_ACCESS_FLAGS)
 		qp->attr.qp_access_flags = attr->qp_access_flags;
+	if (mask & IBV_QP_PATH_MTU)
+		fake.counts.last = *attr;
+	if (mask & IBV_QP_TIMEOUT)
+		fake.counts.last.timeout = attr->timeout;
 	if (mask & IBV_QP_MAX_QP_RD_ATOMIC)
 		fake.counts.most_read_atomic = attr->max_rd_atomic;
 	if (qp->state == IBV_QPS_ERR && !fake.freeze)
@@ -705,4 +711,5 @@ const struct verbs verbs_fake = {
 	.post_send = post_send,
 	.get_async_event = get_async_event,
 	.ack_async_event = ack_async_event,
+	.cm = &rdmacm_fake,
 };

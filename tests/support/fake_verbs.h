@@ -59,7 +59,8 @@ struct fake_counts {
 	uint32_t contexts, pds, mrs, channels, cqs, qps; /* there now */
 	uint32_t cq_overruns, sq_overruns;
 	uint32_t doorbells, posted, signalled, most_read_atomic;
-	int last_access; /* of the last region */
+	int last_access;	 /* of the last region */
+	struct ibv_qp_attr last; /* what queue pairs were given last to receive and to send */
 	/* bytes moved by slices: [device that began][device that answered] */
 	uint64_t moved[FAKE_DEVICE_MAX][FAKE_DEVICE_MAX];
 };

@@ -87,6 +87,8 @@ static void close_all(void)
 	ops->counters(fabric, &counters);
 	check(counters.slices == 0 && counters.peers == 0, "slices or peers are left");
 	check(!peer || counters.connections == 0, "queue pairs are left");
+	if (peer)
+		printf("made=%lu by_librdmacm=%lu\n", counters.connects, counters.connects_cm);
 	ops->unregister_region(fabric, key);
 	ops->close(fabric);
 	segment_desc_unref(desc);

@@ -94,6 +94,11 @@ def engines_read_and_write_each_others_memory(lab):
     stop(guest, lender)
 
 
+def cm_ids(guest):
+    """The ids of librdmacm that programs have in the kernel: listeners, and one a queue pair."""
+    return int(guest.run("rdma resource show cm_id | grep -c 'comm rdma_peer' || true"))
+
+
 def carried(guest, name):
     """Packets that a soft-RoCE device has sent."""
     return int(guest.run(f"cat /sys/class/infiniband/{name}/ports/1/hw_counters/sent_pkts"))
@@ -137,5 +142,8 @@ def a_thousand_connects_leave_nothing(lab):
     output = peer(guest, "connects rxe1 /tmp/desc 1000", 200).wait(240)
     assert number(output, "connects") == 1000, output
     assert number(output, "growth_bytes") < 65536, output
+    assert number(output, "by_librdmacm") == number(output, "made") == 1000, output
+    # Of the ids the server's listener is left.
+    assert cm_ids(guest) == 1, guest.run("rdma resource show cm_id")
     assert not guest.run("rdma resource show qp | grep -v 'type GSI' || true").strip()
     stop(guest, server)

@@ -30,6 +30,7 @@ static const struct rdma_variable variables[] = {
 	{"MC_MAX_RD_ATOMIC", NULL, 16, 1, 128, "READs in flight a queue pair", AT(rd_atomic_max)},
 	{"MC_IB_PCI_RELAXED_ORDERING", NULL, 2, 0, 2, "0 never, else where the device has it",
 	 AT(relaxed_ordering)},
+	{"MC_RDMA_CM", NULL, 1, 0, 1, "1 connects by librdmacm where both ends can", AT(cm)},
 	{"MC_CONNECT_TIMEOUT_MS", NULL, 5000, 10, 600000, "to set a connection up", AT(connect_ms)},
 	{"MC_MAX_MR_SIZE", NULL, 1ll << 40, 2 << 20, INT64_MAX, "bytes of a region",
 	 AT(region_max)},

@@ -29,6 +29,7 @@ struct rdma_config {
 	int64_t rnr_retry_count;  /* of one that the receiver was not ready for; 7: forever */
 	int64_t rd_atomic_max;	  /* READs in flight a queue pair */
 	int64_t relaxed_ordering; /* 0: never, else where the device has it */
+	int64_t cm;		  /* 0: queue pairs are connected by the handshake alone */
 	int64_t connect_ms;	  /* to set a connection up */
 	int64_t region_max;	  /* bytes */
 };

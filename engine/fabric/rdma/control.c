@@ -149,6 +149,7 @@ static void end_endpoint(struct rdma_fabric *fabric, struct endpoint *endpoint)
 		endpoint_begin_end(endpoint, &ended);
 	if (endpoint->link)
 		link_close(fabric, endpoint->link);
+	cm_end(endpoint);
 	(void)endpoint_finish_end(endpoint, &ended);
 	rdma_ended_tell(fabric, &ended);
 }
@@ -306,6 +307,10 @@ static void take_event(struct rdma_fabric *fabric, const struct epoll_event *eve
 		while (device_event(watch->of)) {
 		}
 		break;
+	case WATCH_CM:
+		while (cm_event(fabric)) {
+		}
+		break;
 	}
 }
 
@@ -359,6 +364,7 @@ enum mc_status control_open(struct rdma_fabric *fabric, const struct fabric_conf
 	control->listen_fd = -1;
 	control->wake = (struct watch){.kind = WATCH_WAKE};
 	control->listen = (struct watch){.kind = WATCH_LISTEN};
+	control->cm = (struct watch){.kind = WATCH_CM};
 	control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (control->epoll_fd < 0 || control->wake_fd < 0)
@@ -376,6 +382,9 @@ enum mc_status control_open(struct rdma_fabric *fabric, const struct fabric_conf
 		device->watch = (struct watch){.kind = WATCH_DEVICE, .of = device};
 		status = watch_fd(control, device->context->async_fd, &device->watch);
 	}
+	cm_open(fabric);
+	if (!status && control->cm_channel)
+		status = watch_fd(control, control->cm_channel->fd, &control->cm);
 	return status;
 }
 
@@ -427,6 +436,7 @@ void control_close(struct rdma_fabric *fabric)
 {
 	struct control *control = &fabric->control;
 
+	cm_close(fabric);
 	if (control->listen_fd >= 0)
 		close(control->listen_fd);
 	if (control->wake_fd >= 0)

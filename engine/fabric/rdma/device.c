@@ -81,6 +81,12 @@ bool device_query(struct rdma_device *device, bool *changed)
 	return up;
 }
 
+struct port device_port(struct rdma_device *device)
+{
+	WITH_LOCK(&device->lock);
+	return device->port;
+}
+
 void device_fail_endpoints(struct rdma_device *device)
 {
 	for (struct endpoint *at = device->endpoints; at; at = at->next)
@@ -94,8 +100,10 @@ static void check_port(struct rdma_device *device)
 	bool changed;
 	bool up = device_query(device, &changed);
 
-	if (up)
+	if (up) {
+		cm_listen(device);
 		peer_device_up(device);
+	}
 	if (up && !changed)
 		return;
 	WITH_LOCK(&device->lock);
@@ -205,8 +213,10 @@ void device_recover(struct rdma_device *device)
 			return;
 		device->cq_failed = false;
 	}
-	if (device_query(device, &changed))
-		peer_device_up(device);
+	if (!device_query(device, &changed))
+		return;
+	cm_listen(device);
+	peer_device_up(device);
 }
 
 /* --- opening ------------------------------------------------------------------------- */

@@ -275,26 +275,18 @@ static uint8_t smaller(int64_t a, int64_t b)
 	return (uint8_t)(a < b ? a : b);
 }
 
-static enum mc_status to_receive(struct queue_pair *pair, const struct port *port,
-				 const struct handshake *other, uint32_t qp_num)
+static enum mc_status to_receive(struct queue_pair *pair, const struct way *way)
 {
 	const struct rdma_config *config = &pair->endpoint->device->config;
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_RTR,
-		.path_mtu = mtu_of(port->mtu < other->mtu ? port->mtu : other->mtu),
-		.dest_qp_num = qp_num,
-		.rq_psn = other->psn,
+		.path_mtu = way->mtu,
+		.dest_qp_num = way->qp_num,
+		.rq_psn = way->rq_psn,
 		.max_dest_rd_atomic = pair->ring ? 1 : (uint8_t)config->rd_atomic_max,
 		.min_rnr_timer = RNR_TIMER,
-		.ah_attr = {.grh = {.sgid_index = (uint8_t)port->gid.index,
-				    .hop_limit = HOP_LIMIT,
-				    .traffic_class = (uint8_t)config->traffic_class},
-			    .dlid = other->lid,
-			    .sl = (uint8_t)config->service_level,
-			    .is_global = 1,
-			    .port_num = (uint8_t)config->port},
+		.ah_attr = way->ah,
 	};
-	memcpy(attr.ah_attr.grh.dgid.raw, other->gid, 16);
 	int error = pair->endpoint->device->verbs->modify_qp(
 		pair->qp, &attr,
 		IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
@@ -303,16 +295,16 @@ static enum mc_status to_receive(struct queue_pair *pair, const struct port *por
 	return error ? verbs_failed(pair->endpoint->device, "modify_qp to rtr", error) : MC_OK;
 }
 
-static enum mc_status to_send(struct queue_pair *pair, const struct handshake *other)
+static enum mc_status to_send(struct queue_pair *pair, const struct way *way)
 {
 	const struct rdma_config *config = &pair->endpoint->device->config;
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_RTS,
-		.timeout = (uint8_t)config->timeout,
+		.timeout = way->timeout,
 		.retry_cnt = (uint8_t)config->retry_count,
 		.rnr_retry = (uint8_t)config->rnr_retry_count,
-		.sq_psn = pair->endpoint->psn,
-		.max_rd_atomic = smaller(config->rd_atomic_max, other->rd_atomic),
+		.sq_psn = way->sq_psn,
+		.max_rd_atomic = smaller(config->rd_atomic_max, pair->endpoint->rd_atomic),
 	};
 	int error = pair->endpoint->device->verbs->modify_qp(
 		pair->qp, &attr,
@@ -322,47 +314,82 @@ static enum mc_status to_send(struct queue_pair *pair, const struct handshake *o
 	return error ? verbs_failed(pair->endpoint->device, "modify_qp to rts", error) : MC_OK;
 }
 
-static struct port port_now(struct rdma_device *device)
+enum mc_status endpoint_agree(struct endpoint *endpoint, const struct handshake *other)
 {
-	WITH_LOCK(&device->lock);
-	return device->port;
+	if (other->qp_count != endpoint->qp_count)
+		return MC_PROTOCOL;
+	endpoint->mtu = other->mtu;
+	endpoint->rd_atomic = other->rd_atomic;
+	return MC_OK;
+}
+
+/* The configuration and both ports bound what the way says. */
+enum mc_status endpoint_connect_by(struct queue_pair *pair, const struct way *found)
+{
+	const struct rdma_config *config = &pair->endpoint->device->config;
+	struct port port = device_port(pair->endpoint->device);
+	uint32_t mtu = pair->endpoint->mtu;
+	struct way way = *found;
+
+	way.mtu = smaller(way.mtu, mtu_of(port.mtu < mtu ? port.mtu : mtu));
+	way.timeout = smaller(way.timeout, config->timeout);
+	way.ah.grh.sgid_index = (uint8_t)port.gid.index;
+	if (config->traffic_class > 0)
+		way.ah.grh.traffic_class = (uint8_t)config->traffic_class;
+	if (config->service_level > 0)
+		way.ah.sl = (uint8_t)config->service_level;
+	enum mc_status status = to_receive(pair, &way);
+	return status ? status : to_send(pair, &way);
 }
 
 enum mc_status endpoint_connect(struct endpoint *endpoint, const struct handshake *other)
 {
-	struct rdma_device *device = endpoint->device;
-	struct port port = port_now(device);
+	const struct rdma_config *config = &endpoint->device->config;
+	struct way way = {
+		.ah = {.grh = {.hop_limit = HOP_LIMIT},
+		       .dlid = other->lid,
+		       .is_global = 1,
+		       .port_num = (uint8_t)config->port},
+		.mtu = IBV_MTU_4096,
+		.rq_psn = other->psn,
+		.sq_psn = endpoint->psn,
+		.timeout = (uint8_t)config->timeout,
+	};
 
-	if (other->qp_count != endpoint->qp_count)
-		return MC_PROTOCOL;
+	memcpy(way.ah.grh.dgid.raw, other->gid, 16);
 	for (uint32_t i = 0; i < endpoint->qp_count; i++) {
-		enum mc_status status =
-			to_receive(&endpoint->qps[i], &port, other, other->qp_num[i]);
-		if (!status)
-			status = to_send(&endpoint->qps[i], other);
+		way.qp_num = other->qp_num[i];
+		enum mc_status status = endpoint_connect_by(&endpoint->qps[i], &way);
 		if (status)
 			return status;
 	}
-	pthread_mutex_lock(&device->lock);
-	if (endpoint->state != ENDPOINT_ENDING) {
-		endpoint->state = ENDPOINT_READY;
-		work_ready(endpoint);
-	}
-	pthread_mutex_unlock(&device->lock);
+	endpoint_ready(endpoint);
+	return MC_OK;
+}
+
+void endpoint_ready(struct endpoint *endpoint)
+{
+	struct rdma_device *device = endpoint->device;
+
 	if (endpoint->peer)
 		atomic_fetch_add(&device->fabric->connects, 1);
-	return MC_OK;
+	WITH_LOCK(&device->lock);
+	if (endpoint->state == ENDPOINT_ENDING)
+		return;
+	endpoint->state = ENDPOINT_READY;
+	work_ready(endpoint);
 }
 
 void endpoint_describe(struct endpoint *endpoint, struct handshake *ours)
 {
 	struct rdma_device *device = endpoint->device;
-	struct port port = port_now(device);
+	struct port port = device_port(device);
 
 	memcpy(ours->gid, port.gid.gid.raw, sizeof(ours->gid));
 	ours->lid = port.lid;
 	ours->mtu = port.mtu;
 	ours->psn = endpoint->psn;
+	ours->cm_port = device->cm_port;
 	ours->rd_atomic = (uint32_t)device->config.rd_atomic_max;
 	ours->qp_count = endpoint->qp_count;
 	for (uint32_t i = 0; i < endpoint->qp_count; i++)

@@ -9,12 +9,18 @@
 
 #define GID_COUNT_MAX 4096u
 
+bool gid_is_mapped(const uint8_t gid[16])
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	return memcmp(gid, mapped, sizeof(mapped)) == 0;
+}
+
 enum gid_rank { GID_UNUSABLE, GID_ROCE_V2, GID_BEST };
 
 static enum gid_rank rank_of(const struct ibv_gid_entry *entry)
 {
 	static const uint8_t null_gid[16];
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 	if (memcmp(entry->gid.raw, null_gid, sizeof(null_gid)) == 0)
 		return GID_UNUSABLE;
@@ -22,7 +28,7 @@ static enum gid_rank rank_of(const struct ibv_gid_entry *entry)
 		return GID_BEST;
 	if (entry->gid_type != IBV_GID_TYPE_ROCE_V2)
 		return GID_UNUSABLE;
-	return memcmp(entry->gid.raw, mapped, sizeof(mapped)) == 0 ? GID_BEST : GID_ROCE_V2;
+	return gid_is_mapped(entry->gid.raw) ? GID_BEST : GID_ROCE_V2;
 }
 
 static enum mc_status take_forced(const struct verbs *verbs, struct ibv_context *context,

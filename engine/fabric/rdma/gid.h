@@ -12,6 +12,7 @@
 #define ENGINE_FABRIC_RDMA_GID_H
 
 #include <mooncake/status.h>
+#include <stdbool.h>
 
 #include "engine/fabric/rdma/verbs.h"
 
@@ -30,6 +31,9 @@ struct gid_choice {
 MC_MUST_CHECK enum mc_status gid_choose(const struct verbs *verbs, struct ibv_context *context,
 					uint8_t port, uint32_t count, int64_t forced,
 					struct gid_choice *choice);
+
+/* It is an IPv4 address, ::ffff:a.b.c.d. */
+bool gid_is_mapped(const uint8_t gid[16]);
 
 /* Write it as descriptors have it: 16 pairs of digits, colons between. */
 void gid_format(const uint8_t gid[16], char text[GID_TEXT_SIZE]);

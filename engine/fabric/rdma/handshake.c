@@ -36,7 +36,8 @@ static bool add_ours(cJSON *json, const struct handshake *handshake)
 	       cJSON_AddNumberToObject(json, "local_lid", handshake->lid) &&
 	       cJSON_AddNumberToObject(json, "mtu", handshake->mtu) &&
 	       cJSON_AddNumberToObject(json, "psn", handshake->psn) &&
-	       cJSON_AddNumberToObject(json, "rd_atomic", handshake->rd_atomic);
+	       cJSON_AddNumberToObject(json, "rd_atomic", handshake->rd_atomic) &&
+	       cJSON_AddNumberToObject(json, "cm_port", handshake->cm_port);
 }
 
 static bool add_numbers(cJSON *json, const struct handshake *handshake)
@@ -126,6 +127,18 @@ static bool qp_numbers(const cJSON *json, struct handshake *handshake)
 	return handshake->qp_count > 0;
 }
 
+/* Those who don't know it leave it out. */
+static bool port_member(const cJSON *json, uint16_t *port)
+{
+	uint32_t number = 0;
+
+	if (cJSON_HasObjectItem(json, "cm_port") &&
+	    !number_member(json, "cm_port", 0, UINT16_MAX, &number))
+		return false;
+	*port = (uint16_t)number;
+	return true;
+}
+
 static bool our_members(const cJSON *json, struct handshake *handshake)
 {
 	static const uint8_t null_gid[16];
@@ -137,7 +150,8 @@ static bool our_members(const cJSON *json, struct handshake *handshake)
 	    !number_member(json, "local_lid", 0, UINT16_MAX, &lid) ||
 	    !number_member(json, "mtu", 256, 4096, &handshake->mtu) ||
 	    !number_member(json, "psn", 0, 0xffffff, &handshake->psn) ||
-	    !number_member(json, "rd_atomic", 1, 255, &handshake->rd_atomic))
+	    !number_member(json, "rd_atomic", 1, 255, &handshake->rd_atomic) ||
+	    !port_member(json, &handshake->cm_port))
 		return false;
 	handshake->lid = (uint16_t)lid;
 	return (handshake->mtu & (handshake->mtu - 1)) == 0;

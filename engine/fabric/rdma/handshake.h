@@ -15,6 +15,10 @@
  *   mtu              bytes
  *   psn              of the first packet of every queue pair
  *   rd_atomic        READs that the speaker answers at once, a queue pair
+ *   cm_port          of librdmacm, where local_gid is listened at; none: 0
+ *
+ * Where both have a cm_port (the one who answers says 0 to one who has none) the
+ * queue pairs are connected by librdmacm then, else by what stands here.
  *
  * Valid is a message
  *   1  whose JSON is an object of HANDSHAKE_SIZE_MAX bytes or less,
@@ -22,7 +26,8 @@
  *   3  with a reply_msg that is not empty, or else
  *   4  with 1 to HANDSHAKE_QP_MAX numbers of 24 bits in qp_num,
  *   5  a local_gid of 16 bytes that is not null, a local_lid of 16 bits,
- *   6  an mtu of 256 to 4096, a power of 2, a psn of 24 bits, rd_atomic 1 to 255.
+ *   6  an mtu of 256 to 4096, a power of 2, a psn of 24 bits, rd_atomic 1 to 255,
+ *   7  a cm_port of 16 bits, or none.
  *
  * The connection stays: its end tells each side that the other is gone.
  */
@@ -47,6 +52,7 @@ struct handshake {
 	uint32_t mtu;
 	uint32_t psn;
 	uint32_t rd_atomic;
+	uint16_t cm_port;
 	uint32_t qp_count;
 	uint32_t qp_num[HANDSHAKE_QP_MAX];
 };

@@ -7,7 +7,8 @@
  *        └─ control (thread: handshakes, events, the end of endpoints)
  *
  * An endpoint is what connects one local device with one device of a peer: the
- * queue pairs and the TCP connection over which they were agreed.  Those that
+ * queue pairs and the TCP connection over which they were agreed, and their ids
+ * where librdmacm connects them.  Those that
  * we make carry our slices (peer is set); those that a peer makes only answer
  * it.  Both directions never share one, so nobody has to settle who began.
  *
@@ -44,6 +45,7 @@
 #include "engine/fabric/fabric.h"
 #include "engine/fabric/rdma/config.h"
 #include "engine/fabric/rdma/gid.h"
+#include "engine/fabric/rdma/rdmacm.h"
 #include "engine/fabric/rdma/sieve.h"
 #include "engine/fabric/rdma/verbs.h"
 #include "engine/fabric/topology.h"
@@ -55,6 +57,7 @@
 #define RDMA_DRAIN_NS  3000000000ull /* for flushed work to come back, then without */
 #define RDMA_RETRY_NS  250000000ull  /* after the first failure of a path; doubles */
 #define RDMA_RETRY_MAX 6u	     /* times it doubles */
+#define RDMA_ASK_SIZE  12u	     /* bytes of private data: cm.c */
 #define RDMA_NEWS_NS   1000000000ull /* between lines about paths */
 
 struct rdma_device;
@@ -90,6 +93,9 @@ struct queue_pair {
 	bool listed;	      /* in device->dirty */
 	bool marked;	      /* the mark is posted, nothing comes after it */
 	struct queue_pair *dirty_next;
+	/* owned by control */
+	struct rdma_cm_id *cm_id; /* NULL: not connected by librdmacm */
+	uint8_t ask[RDMA_ASK_SIZE];
 };
 
 /* Slices that have ended, to be told so when no lock is held. */
@@ -126,8 +132,19 @@ struct endpoint {
 	/* owned by control */
 	struct link *link;
 	uint32_t psn;
+	uint32_t mtu, rd_atomic; /* of the other side */
+	uint32_t pending;	 /* queue pairs that librdmacm has yet to connect */
 	uint32_t qp_count;
 	struct queue_pair qps[];
+};
+
+/* From a queue pair to the other side's. */
+struct way {
+	struct ibv_ah_attr ah;
+	enum ibv_mtu mtu;
+	uint32_t qp_num;
+	uint32_t rq_psn, sq_psn;
+	uint8_t timeout; /* of an acknowledgement, as in the configuration */
 };
 
 /* From one local device to one device of a peer. */
@@ -156,7 +173,7 @@ struct rdma_peer {
 
 /* What an epoll event is about. */
 struct watch {
-	enum { WATCH_WAKE, WATCH_LISTEN, WATCH_LINK, WATCH_DEVICE } kind;
+	enum { WATCH_WAKE, WATCH_LISTEN, WATCH_LINK, WATCH_DEVICE, WATCH_CM } kind;
 	void *of;
 };
 
@@ -215,6 +232,9 @@ struct rdma_device {
 	/* owned by control */
 	bool cq_failed;
 	bool inline_refused;
+	struct rdma_cm_id *listener; /* NULL: librdmacm can't be used */
+	union ibv_gid listening;     /* at which address it was tried last */
+	uint16_t cm_port;	     /* 0: not */
 	struct watch watch;
 };
 
@@ -257,7 +277,8 @@ struct control {
 	struct endpoint *todo, *todo_last;  /* lock */
 	struct rdma_ended ended;	    /* lock: to be told by this thread */
 	struct path_news news[PATH_EVENTS]; /* lock */
-	struct watch wake, listen;
+	struct watch wake, listen, cm;
+	struct rdma_event_channel *cm_channel; /* fixed; NULL: none */
 	/* owned by the thread */
 	struct link *links;
 	struct link *dead; /* freed when the batch of events is done */
@@ -286,6 +307,7 @@ struct rdma_fabric {
 	atomic_uint leaving; /* peers whose end somebody waits for */
 	atomic_uint_fast64_t slices, slices_done, slices_failed, bytes_read, bytes_written;
 	atomic_uint_fast64_t regions, peer_count, connections, connects;
+	atomic_uint_fast64_t connects_cm; /* of connects, those by librdmacm */
 };
 
 struct region {
@@ -304,6 +326,8 @@ void device_stop(struct rdma_device *device);
 void device_close(struct rdma_device *device);
 /* Ask the port how it is now.  True: it can be used.  *changed: with another address. */
 bool device_query(struct rdma_device *device, bool *changed);
+/* The port as it was when it was asked last. */
+struct port device_port(struct rdma_device *device);
 /* For control: one asynchronous event, or false. */
 bool device_event(struct rdma_device *device);
 /* Fail every endpoint. Device locked. */
@@ -389,8 +413,15 @@ void endpoint_leave(struct endpoint *endpoint);
 /* For control, no lock held: make queue pairs; connect them to the other side's; end. */
 MC_MUST_CHECK enum mc_status endpoint_make(struct endpoint *endpoint);
 struct handshake;
+/* Take what the other side said; MC_PROTOCOL: it has another number of queue pairs. */
+MC_MUST_CHECK enum mc_status endpoint_agree(struct endpoint *endpoint,
+					    const struct handshake *other);
+/* By the handshake alone. */
 MC_MUST_CHECK enum mc_status endpoint_connect(struct endpoint *endpoint,
 					      const struct handshake *other);
+/* One queue pair, by this way; then, when all are, it is ready. */
+MC_MUST_CHECK enum mc_status endpoint_connect_by(struct queue_pair *pair, const struct way *way);
+void endpoint_ready(struct endpoint *endpoint);
 void endpoint_describe(struct endpoint *endpoint, struct handshake *ours);
 void endpoint_begin_end(struct endpoint *endpoint, struct rdma_ended *ended);
 /* True: it is freed. */
@@ -424,6 +455,21 @@ void link_check(struct rdma_fabric *fabric, uint64_t now_ns);
 /* Close; freed with the batch. */
 void link_close(struct rdma_fabric *fabric, struct link *link);
 void link_free_dead(struct rdma_fabric *fabric);
+
+/* --- cm.c: queue pairs by librdmacm, for control ------------------------------ */
+
+/* Without a channel or a listener connections are made by handshakes alone (logged). */
+void cm_open(struct rdma_fabric *fabric);
+void cm_close(struct rdma_fabric *fabric);
+/* Have the device listen at its GID's address, where it does not yet. */
+void cm_listen(struct rdma_device *device);
+/* Connect queue pairs with those of an answer; or expect to be asked to. */
+MC_MUST_CHECK enum mc_status cm_connect(struct endpoint *endpoint, const struct handshake *theirs);
+void cm_expect(struct endpoint *endpoint);
+/* The endpoint ends. */
+void cm_end(struct endpoint *endpoint);
+/* One event, or false. */
+bool cm_event(struct rdma_fabric *fabric);
 
 /* --- region.c, peer.c ---------------------------------------------------------------- */
 

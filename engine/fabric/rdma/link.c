@@ -198,6 +198,10 @@ static struct endpoint *make_answer(struct rdma_device *device, const struct han
 		return NULL;
 	enum mc_status status = endpoint_make(endpoint);
 	if (!status)
+		status = endpoint_agree(endpoint, theirs);
+	if (!status && theirs->cm_port && device->cm_port)
+		cm_expect(endpoint);
+	else if (!status)
 		status = endpoint_connect(endpoint, theirs);
 	if (!status)
 		return endpoint;
@@ -240,6 +244,8 @@ static void take_request(struct rdma_fabric *fabric, struct link *link,
 	if (link->endpoint) {
 		link->endpoint->link = link;
 		endpoint_describe(link->endpoint, &ours);
+		if (link->endpoint->pending == 0)
+			ours.cm_port = 0;
 	} else {
 		snprintf(ours.reply, sizeof(ours.reply), "%s", refusal);
 		log_warn("rdma connection refused from=%s to=%s why=\"%s\"", theirs->local_path,
@@ -261,7 +267,11 @@ static void take_reply(struct rdma_fabric *fabric, struct link *link,
 		return;
 	}
 	link->agreed = true;
-	if (endpoint_connect(endpoint, theirs))
+	enum mc_status status = endpoint_agree(endpoint, theirs);
+	if (!status)
+		status = theirs->cm_port ? cm_connect(endpoint, theirs)
+					 : endpoint_connect(endpoint, theirs);
+	if (status)
 		link_lost(fabric, link, "queue pairs don't connect");
 }
 
@@ -387,8 +397,9 @@ void link_check(struct rdma_fabric *fabric, uint64_t now_ns)
 
 	for (struct link *link = fabric->control.links; link; link = next) {
 		next = link->next;
-		if ((!link->agreed || link->out_sent < link->out_size) &&
-		    now_ns >= link->deadline_ns)
+		bool done = link->agreed && link->out_sent == link->out_size &&
+			    (!link->endpoint || link->endpoint->pending == 0);
+		if (!done && now_ns >= link->deadline_ns)
 			link_lost(fabric, link, "takes too long");
 	}
 }

@@ -217,6 +217,7 @@ static void rdma_counters(struct fabric *base, struct fabric_counters *counters)
 		.peers = atomic_load(&fabric->peer_count),
 		.connections = atomic_load(&fabric->connections),
 		.connects = atomic_load(&fabric->connects),
+		.connects_cm = atomic_load(&fabric->connects_cm),
 	};
 }
 

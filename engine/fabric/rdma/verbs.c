@@ -1,5 +1,7 @@
 #include "engine/fabric/rdma/verbs.h"
 
+#include "engine/fabric/rdma/rdmacm.h"
+
 /* Some of these are macros or inline in the library: they need an address here. */
 
 static int query_port(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attr)
@@ -60,4 +62,5 @@ const struct verbs verbs_real = {
 	.post_send = post_send,
 	.get_async_event = ibv_get_async_event,
 	.ack_async_event = ibv_ack_async_event,
+	.cm = &rdmacm_real,
 };

@@ -14,6 +14,8 @@
 
 #include <infiniband/verbs.h>
 
+struct rdmacm;
+
 struct verbs {
 	struct ibv_device **(*get_device_list)(int *count);
 	void (*free_device_list)(struct ibv_device **list);
@@ -50,6 +52,8 @@ struct verbs {
 
 	int (*get_async_event)(struct ibv_context *context, struct ibv_async_event *event);
 	void (*ack_async_event)(struct ibv_async_event *event);
+
+	const struct rdmacm *cm; /* what connects the queue pairs of these devices */
 };
 
 /* libibverbs itself. */

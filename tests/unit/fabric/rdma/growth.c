@@ -67,13 +67,14 @@ struct usage {
 	size_t memory;
 	long descriptors;
 	uint64_t regions;
+	uint32_t ids; /* of librdmacm */
 };
 
 static struct usage usage_now(struct pair *pair)
 {
 	wait_for(settled, pair);
 	return (struct usage){mallinfo2().uordblks, open_descriptors(),
-			      counters_of(&pair->from).regions};
+			      counters_of(&pair->from).regions, fake_cm_counts().ids};
 }
 
 static void check_usage(struct pair *pair, struct usage before)
@@ -82,6 +83,7 @@ static void check_usage(struct pair *pair, struct usage before)
 
 	ck_assert_uint_eq(counters_of(&pair->from).slices, 0);
 	ck_assert_uint_eq(now.regions, before.regions);
+	ck_assert_uint_eq(now.ids, before.ids);
 	ck_assert_int_le(now.descriptors, before.descriptors);
 	ck_assert_uint_le(now.memory, before.memory + (64u << 10));
 }
@@ -148,6 +150,14 @@ static void fail_because_nobody_is_there(struct pair *pair)
 	pair->to.desc->endpoints[0] = right;
 }
 
+static void fail_while_librdmacm_connects(struct pair *pair)
+{
+	fake_cm_replace(RDMA_CM_EVENT_CONNECT_RESPONSE, RDMA_CM_EVENT_REJECTED, 1);
+	struct fabric_peer *usual = meet(pair);
+	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 64), MC_UNREACHABLE);
+	part(pair, usual);
+}
+
 static void fail_to_register(struct pair *pair)
 {
 	struct fabric_region region = {pair->from.memory, 4096, "cpu:0", FABRIC_REMOTE_READ};
@@ -193,6 +203,7 @@ static const struct {
 	{fail_to_connect, 1},
 	{fail_because_the_peer_refuses, 1},
 	{fail_because_nobody_is_there, 1},
+	{fail_while_librdmacm_connects, 1},
 	{fail_to_register, 1},
 	{fail_before_it_is_connected, MANY},
 	{fail_in_time, MANY},

@@ -15,7 +15,7 @@ static const char golden[] =
 	"{\"local_nic_path\":\"10.0.0.1:15001@mlx5_0\",\"peer_nic_path\":\"node2@mlx5_1\","
 	"\"qp_num\":[7,16777215],\"reply_msg\":\"\","
 	"\"local_gid\":\"00:00:00:00:00:00:00:00:00:00:ff:ff:0a:00:00:01\",\"local_lid\":3,"
-	"\"mtu\":4096,\"psn\":65536,\"rd_atomic\":16}";
+	"\"mtu\":4096,\"psn\":65536,\"rd_atomic\":16,\"cm_port\":4711}";
 
 static struct handshake example(void)
 {
@@ -27,6 +27,7 @@ static struct handshake example(void)
 		.mtu = 4096,
 		.psn = 65536,
 		.rd_atomic = 16,
+		.cm_port = 4711,
 		.qp_count = 2,
 		.qp_num = {7, 0xffffff},
 	};
@@ -70,6 +71,17 @@ START_TEST(a_refusal_needs_no_queue_pairs)
 }
 END_TEST
 
+START_TEST(who_knows_no_librdmacm_has_no_port_of_it)
+{
+	struct handshake handshake;
+	char text[sizeof(golden)];
+
+	snprintf(text, sizeof(text), "%.*s}", (int)(strstr(golden, ",\"cm_port") - golden), golden);
+	ck_assert_int_eq(handshake_parse(text, strlen(text), &handshake), MC_OK);
+	ck_assert_uint_eq(handshake.cm_port, 0);
+}
+END_TEST
+
 /* In the golden text, this in place of that makes it invalid. */
 static const char *const spoiled[][2] = {
 	{"{\"local", "[\"local"},
@@ -92,6 +104,8 @@ static const char *const spoiled[][2] = {
 	{"\"psn\":65536", "\"psn\":16777216"},
 	{"\"rd_atomic\":16", "\"rd_atomic\":0"},
 	{"\"rd_atomic\":16", "\"rd_atomic\":1e999"},
+	{"\"cm_port\":4711", "\"cm_port\":65536"},
+	{"\"cm_port\":4711", "\"cm_port\":\"4711\""},
 };
 
 START_TEST(what_breaks_a_rule_is_refused)
@@ -155,6 +169,7 @@ int main(void)
 
 	tcase_add_test(tcase, it_is_printed_as_mooncake_prints_it);
 	tcase_add_test(tcase, what_was_printed_is_read_back);
+	tcase_add_test(tcase, who_knows_no_librdmacm_has_no_port_of_it);
 	tcase_add_test(tcase, a_refusal_needs_no_queue_pairs);
 	tcase_add_loop_test(tcase, what_breaks_a_rule_is_refused, 0,
 			    sizeof(spoiled) / sizeof(spoiled[0]));

@@ -15,6 +15,7 @@
 #include "engine/base/log.h"
 #include "engine/fabric/rdma/rdma.h"
 #include "engine/metadata/segment_desc.h"
+#include "tests/support/fake_rdmacm.h"
 #include "tests/support/fake_verbs.h"
 
 #define PAIR_MEMORY	(1u << 20)
@@ -131,6 +132,9 @@ static inline void pair_free(struct pair *pair)
 	ck_assert_uint_eq(counts.channels, 0);
 	ck_assert_uint_eq(counts.cqs, 0);
 	ck_assert_uint_eq(counts.qps, 0);
+	ck_assert_uint_eq(fake_cm_counts().ids, 0);
+	ck_assert_uint_eq(fake_cm_counts().channels, 0);
+	ck_assert_uint_eq(fake_cm_counts().events, 0);
 	ck_assert_uint_eq(counts.cq_overruns, 0);
 	ck_assert_uint_eq(counts.sq_overruns, 0);
 }

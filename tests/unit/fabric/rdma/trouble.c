@@ -24,8 +24,15 @@ static void set_up(void)
 	fake_reset(1);
 }
 
+static void set_up_handshake(void)
+{
+	set_up();
+	setenv("MC_RDMA_CM", "0", 1);
+}
+
 static void tear_down(void)
 {
+	unsetenv("MC_RDMA_CM");
 	unsetenv("MC_CONNECT_TIMEOUT_MS");
 }
 
@@ -674,11 +681,12 @@ static TCase *peers_case(void)
 int main(void)
 {
 	Suite *suite = suite_create("rdma trouble");
-	TCase *tcases[] = {failing_case(), peers_case()};
+	/* Queue pairs connected by librdmacm, and by the handshake alone. */
+	TCase *tcases[] = {failing_case(), peers_case(), failing_case(), peers_case()};
 
 	for (int i = 0; i < COUNT(tcases); i++) {
 		tcase_set_timeout(tcases[i], 120);
-		tcase_add_checked_fixture(tcases[i], set_up, tear_down);
+		tcase_add_checked_fixture(tcases[i], i < 2 ? set_up : set_up_handshake, tear_down);
 		suite_add_tcase(suite, tcases[i]);
 	}
 	return suite_run(suite);
