@@ -279,7 +279,7 @@ static int destroy_id(struct rdma_cm_id *base)
 	if (id->peer) {
 		id->peer->peer = NULL;
 		(void)tell(id->peer,
-			   id->connected ? RDMA_CM_EVENT_DISCONNECTED : RDMA_CM_EVENT_UNREACHABLE);
+			   id->connected ? RDMA_CM_EVENT_DISCONNECTED : RDMA_CM_EVENT_REJECTED);
 	}
 	free(id);
 	fake.counts.ids--;

@@ -550,7 +550,8 @@ static int modify_qp(struct ibv_qp *base, struct ibv_qp_attr *attr, int mask)
 	int error = fails(FAKE_MODIFY_QP);
 	if (error)
 		return error;
-	if (attr->qp_state != IBV_QPS_ERR && (int)attr->qp_state != (int)qp->state + 1)
+	if (attr->qp_state != IBV_QPS_ERR && attr->qp_state != IBV_QPS_RESET &&
+	    (int)attr->qp_state != (int)qp->state + 1)
 		return EINVAL;
 	qp->state = attr->qp_state;
 	if (mask & IBV_QP_DEST_QPN)

@@ -104,11 +104,17 @@ def carried(guest, name):
     return int(guest.run(f"cat /sys/class/infiniband/{name}/ports/1/hw_counters/sent_pkts"))
 
 
+def reading(guest):
+    """Wait until the reader is at it."""
+    guest.run("within 40 sh -c '[ $(cat /sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts) -gt 500 ]'",
+              timeout_s=60)
+
+
 @on_guests()
 def a_link_that_goes_in_the_middle_of_transfers_comes_back(lab):
     guest, server = boot(lab, "rxe0,rxe1")
-    reader = peer(guest, "steady rxe0,rxe1 /tmp/desc 14")
-    time.sleep(3)
+    reader = peer(guest, "steady rxe0,rxe1 /tmp/desc 20")
+    reading(guest)
     guest.run("ip link set v0 down")
     time.sleep(3)
     guest.run("ip link set v0 up")
@@ -125,8 +131,8 @@ def a_link_that_goes_in_the_middle_of_transfers_comes_back(lab):
 @on_guests()
 def a_peer_that_is_killed_fails_transfers_at_once_and_leaves_nothing(lab):
     guest, _ = boot(lab, "rxe0")
-    reader = peer(guest, "steady rxe1 /tmp/desc 6")
-    time.sleep(3)
+    reader = peer(guest, "steady rxe1 /tmp/desc 10")
+    reading(guest)
     guest.run("kill -9 $(cat /tmp/server)")
     output = reader.wait(60)
     assert number(output, "blocks") > 0 and number(output, "failed") > 10, output

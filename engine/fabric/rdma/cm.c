@@ -21,12 +21,14 @@
 
 #include "engine/base/buffer.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/fabric/rdma/handshake.h"
 #include "engine/fabric/rdma/internal.h"
 
 #define ASK_MAGIC 0x3143434du /* "MCC1" */
 #define BACKLOG	  128
+#define ASKS	  4u /* within MC_CONNECT_TIMEOUT_MS */
 
 /* What an event says that is still needed when the library has it back. */
 struct news {
@@ -94,22 +96,17 @@ static void lost(struct queue_pair *pair, const char *why)
 
 /* --- our side asks ---------------------------------------------------------------- */
 
-static enum mc_status begin_pair(struct queue_pair *pair, const struct handshake *theirs,
-				 uint32_t asked)
+static enum mc_status begin_pair(struct queue_pair *pair)
 {
-	struct rdma_device *device = pair->endpoint->device;
+	struct endpoint *endpoint = pair->endpoint;
+	struct rdma_device *device = endpoint->device;
 	const struct rdmacm *cm = device->verbs->cm;
 	struct port port = device_port(device);
 	struct sockaddr_storage from, to;
-	struct writer ask;
 
-	writer_init_fixed(&ask, pair->ask, sizeof(pair->ask));
-	put_u32(&ask, ASK_MAGIC);
-	put_u32(&ask, asked);
-	put_u32(&ask, theirs->psn);
-	MUST(!ask.failed);
+	pair->asked_ns = clock_ns();
 	address_of(port.gid.gid.raw, 0, &from);
-	address_of(theirs->gid, theirs->cm_port, &to);
+	address_of(endpoint->far.raw, endpoint->far_port, &to);
 	if (cm->create_id(device->fabric->control.cm_channel, &pair->cm_id, pair, RDMA_PS_TCP)) {
 		pair->cm_id = NULL;
 		return cm_failed(device, "create_id");
@@ -120,18 +117,53 @@ static enum mc_status begin_pair(struct queue_pair *pair, const struct handshake
 	return MC_OK;
 }
 
+static void write_ask(struct queue_pair *pair, uint32_t number, uint32_t psn)
+{
+	struct writer writer;
+
+	writer_init_fixed(&writer, pair->ask, sizeof(pair->ask));
+	put_u32(&writer, ASK_MAGIC);
+	put_u32(&writer, number);
+	put_u32(&writer, psn);
+	MUST(!writer.failed);
+}
+
 enum mc_status cm_connect(struct endpoint *endpoint, const struct handshake *theirs)
 {
 	/* The other side only says so to one who did. */
 	if (!endpoint->device->fabric->control.cm_channel)
 		return MC_PROTOCOL;
+	endpoint->by_cm = true;
 	endpoint->pending = endpoint->qp_count;
+	memcpy(endpoint->far.raw, theirs->gid, sizeof(endpoint->far.raw));
+	endpoint->far_port = theirs->cm_port;
 	for (uint32_t i = 0; i < endpoint->qp_count; i++) {
-		enum mc_status status = begin_pair(&endpoint->qps[i], theirs, theirs->qp_num[i]);
+		write_ask(&endpoint->qps[i], theirs->qp_num[i], theirs->psn);
+		enum mc_status status = begin_pair(&endpoint->qps[i]);
 		if (status)
 			return status;
 	}
 	return MC_OK;
+}
+
+/*
+ * The kernel sends again after 5 s and more, and its search for a neighbour may miss the
+ * answer: right after a link came up either is too late.
+ */
+void cm_check(struct endpoint *endpoint, uint64_t now_ns)
+{
+	uint64_t patience_ns = (uint64_t)endpoint->device->config.connect_ms * 1000000u / ASKS;
+
+	for (uint32_t i = 0; endpoint->peer && i < endpoint->qp_count; i++) {
+		struct queue_pair *pair = &endpoint->qps[i];
+		if (!pair->cm_id || pair->established || now_ns < pair->asked_ns + patience_ns)
+			continue;
+		drop(endpoint->device, STEAL(pair->cm_id));
+		if (begin_pair(pair)) {
+			lost(pair, "can't ask again");
+			return;
+		}
+	}
 }
 
 static void find_route(struct queue_pair *pair)
@@ -204,26 +236,29 @@ static void one_done(struct queue_pair *pair)
 
 static void take_answer(struct queue_pair *pair)
 {
-	if (connect_pair(pair) || pair->endpoint->device->verbs->cm->establish(pair->cm_id))
+	if (connect_pair(pair) || pair->endpoint->device->verbs->cm->establish(pair->cm_id)) {
 		lost(pair, "queue pair doesn't connect");
-	else
-		one_done(pair);
+		return;
+	}
+	pair->established = true;
+	one_done(pair);
 }
 
 /* --- the other side asks ------------------------------------------------------------------ */
 
 void cm_expect(struct endpoint *endpoint)
 {
+	endpoint->by_cm = true;
 	endpoint->pending = endpoint->qp_count;
 }
 
 static struct queue_pair *asked_of(struct endpoint *endpoint, uint32_t number, uint32_t psn)
 {
-	if (endpoint->peer || endpoint->pending == 0 || endpoint->psn != psn ||
+	if (endpoint->peer || !endpoint->by_cm || endpoint->psn != psn ||
 	    endpoint->state == ENDPOINT_ENDING)
 		return NULL;
 	for (uint32_t i = 0; i < endpoint->qp_count; i++)
-		if (endpoint->qps[i].qp->qp_num == number && !endpoint->qps[i].cm_id)
+		if (endpoint->qps[i].qp->qp_num == number && !endpoint->qps[i].established)
 			return &endpoint->qps[i];
 	return NULL;
 }
@@ -256,10 +291,16 @@ static void answer(struct rdma_device *device, const struct news *news)
 		return;
 	}
 	struct rdma_conn_param param = param_of(pair);
+	if (pair->cm_id)
+		drop(device, STEAL(pair->cm_id));
 	news->id->context = pair;
 	pair->cm_id = news->id;
-	if (connect_pair(pair) || device->verbs->cm->accept(pair->cm_id, &param))
+	if ((pair->answered && endpoint_reset(pair)) || connect_pair(pair) ||
+	    device->verbs->cm->accept(pair->cm_id, &param))
 		lost(pair, "can't accept");
+	else if (!pair->answered)
+		one_done(pair);
+	pair->answered = true;
 }
 
 /* --- the listener --------------------------------------------------------------------------- */
@@ -330,6 +371,15 @@ static bool is_ending(const struct endpoint *endpoint)
 	return endpoint->state == ENDPOINT_ENDING;
 }
 
+/* Who asked may have given this id up to ask again; if not, its TCP connection ends. */
+static void not_heard(struct queue_pair *pair, enum rdma_cm_event_type type)
+{
+	if (pair->answered && !pair->established)
+		drop(pair->endpoint->device, STEAL(pair->cm_id));
+	else
+		lost(pair, rdma_event_str(type));
+}
+
 static void pair_event(struct queue_pair *pair, const struct news *news)
 {
 	if (is_ending(pair->endpoint))
@@ -346,13 +396,15 @@ static void pair_event(struct queue_pair *pair, const struct news *news)
 		take_answer(pair);
 		break;
 	case RDMA_CM_EVENT_ESTABLISHED:
-		one_done(pair);
+		pair->established = true;
 		break;
-	case RDMA_CM_EVENT_ADDR_ERROR:
-	case RDMA_CM_EVENT_ROUTE_ERROR:
 	case RDMA_CM_EVENT_CONNECT_ERROR:
 	case RDMA_CM_EVENT_UNREACHABLE:
 	case RDMA_CM_EVENT_REJECTED:
+		not_heard(pair, news->type);
+		break;
+	case RDMA_CM_EVENT_ADDR_ERROR:
+	case RDMA_CM_EVENT_ROUTE_ERROR:
 	case RDMA_CM_EVENT_DISCONNECTED:
 	case RDMA_CM_EVENT_ADDR_CHANGE:
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:

@@ -244,6 +244,15 @@ static enum mc_status to_init(struct queue_pair *pair)
 	return error ? verbs_failed(device, "modify_qp to init", error) : MC_OK;
 }
 
+enum mc_status endpoint_reset(struct queue_pair *pair)
+{
+	struct rdma_device *device = pair->endpoint->device;
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
+	int error = device->verbs->modify_qp(pair->qp, &attr, IBV_QP_STATE);
+
+	return error ? verbs_failed(device, "modify_qp to reset", error) : to_init(pair);
+}
+
 enum mc_status endpoint_make(struct endpoint *endpoint)
 {
 	uint32_t psn;

@@ -95,6 +95,9 @@ struct queue_pair {
 	struct queue_pair *dirty_next;
 	/* owned by control */
 	struct rdma_cm_id *cm_id; /* NULL: not connected by librdmacm */
+	bool answered;		  /* of one that answers: it did */
+	bool established;	  /* librdmacm is done with it */
+	uint64_t asked_ns;	  /* of one that asks: when */
 	uint8_t ask[RDMA_ASK_SIZE];
 };
 
@@ -134,6 +137,9 @@ struct endpoint {
 	uint32_t psn;
 	uint32_t mtu, rd_atomic; /* of the other side */
 	uint32_t pending;	 /* queue pairs that librdmacm has yet to connect */
+	bool by_cm;		 /* librdmacm is to connect them */
+	union ibv_gid far;	 /* where to ask, and at which port */
+	uint16_t far_port;
 	uint32_t qp_count;
 	struct queue_pair qps[];
 };
@@ -419,6 +425,8 @@ MC_MUST_CHECK enum mc_status endpoint_agree(struct endpoint *endpoint,
 /* By the handshake alone. */
 MC_MUST_CHECK enum mc_status endpoint_connect(struct endpoint *endpoint,
 					      const struct handshake *other);
+/* Forget what it was connected with. */
+MC_MUST_CHECK enum mc_status endpoint_reset(struct queue_pair *pair);
 /* One queue pair, by this way; then, when all are, it is ready. */
 MC_MUST_CHECK enum mc_status endpoint_connect_by(struct queue_pair *pair, const struct way *way);
 void endpoint_ready(struct endpoint *endpoint);
@@ -466,6 +474,8 @@ void cm_listen(struct rdma_device *device);
 /* Connect queue pairs with those of an answer; or expect to be asked to. */
 MC_MUST_CHECK enum mc_status cm_connect(struct endpoint *endpoint, const struct handshake *theirs);
 void cm_expect(struct endpoint *endpoint);
+/* Ask again what was not answered.  It may fail the endpoint. */
+void cm_check(struct endpoint *endpoint, uint64_t now_ns);
 /* The endpoint ends. */
 void cm_end(struct endpoint *endpoint);
 /* One event, or false. */

@@ -401,5 +401,7 @@ void link_check(struct rdma_fabric *fabric, uint64_t now_ns)
 			    (!link->endpoint || link->endpoint->pending == 0);
 		if (!done && now_ns >= link->deadline_ns)
 			link_lost(fabric, link, "takes too long");
+		else if (!done && link->endpoint)
+			cm_check(link->endpoint, now_ns);
 	}
 }
