@@ -81,6 +81,9 @@ void cm_end(struct endpoint *endpoint)
 	for (uint32_t i = 0; i < endpoint->qp_count; i++)
 		if (endpoint->qps[i].cm_id)
 			drop(endpoint->device, STEAL(endpoint->qps[i].cm_id));
+	/* Next time without: see say_first(). */
+	if (endpoint->path && endpoint->pending > 0)
+		endpoint->path->by_handshake = true;
 	endpoint->pending = 0;
 }
 

@@ -380,8 +380,10 @@ void endpoint_ready(struct endpoint *endpoint)
 {
 	struct rdma_device *device = endpoint->device;
 
-	if (endpoint->peer)
+	if (endpoint->peer) {
 		atomic_fetch_add(&device->fabric->connects, 1);
+		endpoint->path->by_handshake = false;
+	}
 	WITH_LOCK(&device->lock);
 	if (endpoint->state == ENDPOINT_ENDING)
 		return;

@@ -159,6 +159,7 @@ struct path {
 	atomic_bool down;	   /* failed, and not proved since */
 	uint32_t failures;	   /* in a row; the lock */
 	uint64_t retry_ns;	   /* when control tries it again; the lock */
+	bool by_handshake;	   /* librdmacm did not get through; owned by control */
 };
 
 struct rdma_peer {

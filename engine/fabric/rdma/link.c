@@ -176,6 +176,9 @@ static void say_first(struct rdma_fabric *fabric, struct link *link)
 	nic_path(ours.local_path, fabric->name, endpoint->device->name);
 	nic_path(ours.peer_path, endpoint->peer->name, endpoint->peer->devices[endpoint->remote]);
 	endpoint_describe(endpoint, &ours);
+	/* A NIC may carry work and yet no messages of librdmacm's: soft-RoCE after a link's end. */
+	if (endpoint->path->by_handshake)
+		ours.cm_port = 0;
 	say(fabric, link, &ours);
 }
 
