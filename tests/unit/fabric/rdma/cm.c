@@ -18,7 +18,6 @@ static void set_up(void)
 {
 	/* What is provoked here is logged; that is not what is looked at. */
 	ck_assert(log_open("/dev/null"));
-	setenv("MC_CONNECT_TIMEOUT_MS", "300", 1);
 	fake_reset(1);
 }
 
@@ -174,7 +173,7 @@ static const enum rdma_cm_event_type awaited[] = {
 START_TEST(what_got_lost_is_asked_for_again)
 {
 	/* A quarter of it is waited for the first answer. */
-	setenv("MC_CONNECT_TIMEOUT_MS", "4000", 1);
+	setenv("MC_CONNECT_TIMEOUT_MS", "8000", 1);
 	struct pair *pair = pair_new(NULL);
 
 	fake_cm_replace(awaited[_i], FAKE_CM_SILENCE, 1);
@@ -189,6 +188,7 @@ END_TEST
 
 START_TEST(a_peer_that_never_hears_is_given_up)
 {
+	setenv("MC_CONNECT_TIMEOUT_MS", "300", 1);
 	struct pair *pair = pair_new(NULL);
 
 	fake_cm_replace(awaited[_i], FAKE_CM_SILENCE, 1000000);
@@ -201,11 +201,12 @@ END_TEST
 
 START_TEST(who_answered_needs_to_hear_no_more)
 {
+	setenv("MC_CONNECT_TIMEOUT_MS", "2000", 1);
 	struct pair *pair = pair_new(NULL);
 
 	fake_cm_replace(RDMA_CM_EVENT_ESTABLISHED, FAKE_CM_SILENCE, QPS_EACH);
 	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 64), MC_OK);
-	poll(NULL, 0, 600);
+	poll(NULL, 0, 2300);
 	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 64), MC_OK);
 	check_made(pair, 1, 1);
 	pair_free(pair);
