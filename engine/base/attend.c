@@ -38,7 +38,6 @@ static bool wait_for(const struct attention *attention, uint64_t begin_ns)
 {
 	int fd;
 
-	sched_yield(); /* who is to answer may be on this core */
 	while (!attention->receive(attention->context, &fd)) {
 		uint64_t past_ns = clock_ns() - begin_ns;
 		if (past_ns >= ATTEND_NS)
