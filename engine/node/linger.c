@@ -12,11 +12,18 @@ struct lingering {
 /* The kernel's own descriptor of a closed file goes within this; what lasts longer is a map. */
 #define LINGER_CLOSE_NS 100000000ull
 
+/* Whether nobody can write to it any more.  If all of it is published, its file says so. */
+static bool rests_locked(struct node *node, const struct object *object)
+{
+	if (object->flags & (OBJECT_DIRTY | OBJECT_PUBLISHING | OBJECT_DOUBT))
+		return pool_unwritten(node->pool, object->attr.id);
+	return pool_rest(node->pool, object->attr.id, object->attr.version);
+}
+
 void node_linger_locked(struct node *node, struct object *object)
 {
 	if (!object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
-	    (object->flags & (OBJECT_REMOVED | OBJECT_LINGERING)) ||
-	    pool_unwritten(node->pool, object->attr.id))
+	    (object->flags & (OBJECT_REMOVED | OBJECT_LINGERING)) || rests_locked(node, object))
 		return;
 	struct lingering *lingering = malloc(sizeof(*lingering));
 	if (!lingering)
@@ -40,6 +47,8 @@ static void flushed(void *context, enum mc_status status, struct object *object)
 	node_lock(node);
 	op->object->writers--;
 	node->writers--;
+	if (op->object->writers == 0)
+		node_linger_locked(node, op->object);
 	node_claim_settle_locked(node, op->object);
 	if (op->object->opens == 0)
 		sieve_add_locked(node, op->object);

@@ -424,19 +424,58 @@ enum mc_status pool_stat(struct pool *pool, uint64_t id, int fd, struct stat *st
 
 static const struct timespec mark = {.tv_sec = 1, .tv_nsec = 7};
 
+/* Before any clock: what no write sets either.  Id and version stand in all of its bits. */
+#define REST_SECOND_LAST (-2)
+#define REST_NS_BITS	 29
+
+static struct timespec rest_of(uint64_t id, uint64_t version)
+{
+	uint64_t both = id ^ version;
+
+	return (struct timespec){
+		.tv_sec = REST_SECOND_LAST - (time_t)(both >> REST_NS_BITS),
+		.tv_nsec = (long)(both & ((1ull << REST_NS_BITS) - 1)),
+	};
+}
+
+static void set_mtime(struct pool *pool, int fd, struct timespec mtime)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime};
+
+	if (futimens(fd, times) < 0)
+		(void)io_error("mark an object", pool->path);
+}
+
 void pool_mark(struct pool *pool, uint64_t id, int fd)
 {
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mark};
 	char name[POOL_NAME_SIZE];
 
+	if (fd >= 0) {
+		set_mtime(pool, fd, mark);
+		return;
+	}
 	pool_name(id, name);
-	if ((fd >= 0 ? futimens(fd, times) : utimensat(pool->objects, name, times, 0)) < 0)
+	if (utimensat(pool->objects, name, times, 0) < 0)
 		(void)io_error("mark an object", pool->path);
 }
 
 bool pool_marked(const struct stat *st)
 {
-	return st->st_mtim.tv_sec == mark.tv_sec && st->st_mtim.tv_nsec == mark.tv_nsec;
+	return (st->st_mtim.tv_sec == mark.tv_sec && st->st_mtim.tv_nsec == mark.tv_nsec) ||
+	       pool_rests_any(st);
+}
+
+bool pool_rests_any(const struct stat *st)
+{
+	return st->st_mtim.tv_sec <= REST_SECOND_LAST;
+}
+
+bool pool_rests(const struct stat *st, uint64_t id, uint64_t version)
+{
+	struct timespec rest = rest_of(id, version);
+
+	return st->st_mtim.tv_sec == rest.tv_sec && st->st_mtim.tv_nsec == rest.tv_nsec;
 }
 
 void pool_account(struct pool *pool, int64_t bytes)
@@ -574,4 +613,20 @@ bool pool_unwritten(struct pool *pool, uint64_t id)
 bool pool_unwritten_file(int fd)
 {
 	return lease(fd, F_RDLCK);
+}
+
+bool pool_rest(struct pool *pool, uint64_t id, uint64_t version)
+{
+	struct stat st;
+	int file;
+
+	if (pool_object(pool, id, O_RDONLY, &file))
+		return false;
+	CLEANUP_FD int fd = file;
+	if (!lease(fd, F_RDLCK))
+		return false;
+	/* What a map wrote that is gone by now would be taken for seen. */
+	if (fstat(fd, &st) == 0 && pool_marked(&st))
+		set_mtime(pool, fd, rest_of(id, version));
+	return true;
 }

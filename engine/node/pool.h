@@ -113,10 +113,13 @@ MC_MUST_CHECK enum mc_status pool_stat(struct pool *pool, uint64_t id, int fd, s
 /*
  * Writes that bypass this process are told by the file's modification time:
  * pool_mark() sets it to one that no write sets, pool_marked() asks whether it
- * still stands.
+ * still stands.  One that pool_rest() sets also says which version the file is.
  */
 void pool_mark(struct pool *pool, uint64_t id, int fd);
 bool pool_marked(const struct stat *st);
+/* Whether its mark says that it is at rest as this version; as whichever. */
+bool pool_rests(const struct stat *st, uint64_t id, uint64_t version);
+bool pool_rests_any(const struct stat *st);
 
 /* Bytes of committed objects came or went; what a plain directory counts as used. */
 void pool_account(struct pool *pool, int64_t bytes);
@@ -145,6 +148,11 @@ bool pool_unused(struct pool *pool, uint64_t id);
 
 /* True when nobody has the file open for writing or mapped writable. */
 bool pool_unwritten(struct pool *pool, uint64_t id);
+/*
+ * The same, and such a file, if its mark stands, is marked as that version at rest.
+ * Who opens it for writing later takes that away first (shelf_claim).
+ */
+bool pool_rest(struct pool *pool, uint64_t id, uint64_t version);
 /* The same of a file that is open for reading. */
 bool pool_unwritten_file(int fd);
 

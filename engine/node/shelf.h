@@ -9,12 +9,16 @@
  *     open for reading                     open
  *     lock it, shared                      lock it, alone
  *       refused: it is being written         refused: somebody took it, so the
- *     does anybody have it open for          writer gets a copy
- *       writing?  then ask the owner       keep the lock until the writers are gone
- *     is its mark clean, is its record       and what they wrote is published
- *       that of the version?
+ *     is it marked as the version at         writer gets a copy
+ *       rest?  then take it                take that mark away
+ *     does anybody have it open for        keep the lock until the writers are gone
+ *       writing?  then ask the owner         and what they wrote is published
+ *     is its mark clean, is its record     mark it as the version at rest
+ *       that of the version?  take it
  *     keep the lock while it is used
  *
+ * The mark of rest (pool_rest) says at one look what the rest of the list finds out;
+ * it comes with the last close, shortly after the publish.
  * The lock (flock) goes with the descriptor, or with the process.  The kernel's
  * count of writers tells of those who need no claim: of a file that was published
  * while it was open, and of writable maps that outlive their descriptors.
@@ -35,7 +39,8 @@
 bool shelf_holds(const struct pool *pool, int fd, const struct mc_attr *attr);
 
 /*
- * Claim an object of our own pool for writing, until fd is closed.
+ * Claim an object of our own pool for writing, until fd is closed.  Its mark of rest
+ * is gone.
  *
  * MC_BUSY   somebody has taken it off the shelf
  */

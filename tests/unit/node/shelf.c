@@ -219,6 +219,87 @@ START_TEST(what_was_changed_since_is_refused)
 }
 END_TEST
 
+/* Whether the file that a has under the name says that it is the published version at rest. */
+static bool rests(const char *name)
+{
+	struct object *object;
+	struct stat st;
+
+	ck_assert_int_eq(lookup(a, name, &object), MC_OK);
+	ck_assert_int_eq(pool_stat(node_pool(a), object->attr.id, -1, &st), MC_OK);
+	bool rest = pool_rests(&st, object->attr.id, object->attr.version);
+	ck_assert(rest || !pool_rests_any(&st));
+	cluster_forget(a, object);
+	return rest;
+}
+
+START_TEST(what_is_at_rest_says_so_until_it_is_open_for_writing)
+{
+	struct object *object;
+
+	put(a, "key", 1000, 1);
+	ck_assert(rests("key"));
+	ck_assert_int_eq(lookup(a, "key", &object), MC_OK);
+	ck_assert_int_eq(open_object(a, object, NODE_OPEN_WRITE), MC_OK);
+	ck_assert(!rests("key"));
+	write_bytes(a, object, 1000, 2);
+	ck_assert_int_eq(flush(a, object), MC_OK);
+	ck_assert(!rests("key"));
+	node_release(a, object, true);
+	ck_assert(rests("key"));
+	cluster_forget(a, object);
+}
+END_TEST
+
+START_TEST(what_is_mapped_for_writing_is_not_at_rest)
+{
+	struct object *object;
+	int fd;
+
+	put(a, "key", 4096, 1);
+	ck_assert_int_eq(lookup(a, "key", &object), MC_OK);
+	ck_assert_int_eq(open_object(a, object, NODE_OPEN_WRITE), MC_OK);
+	ck_assert_int_eq(pool_object(node_pool(a), object->attr.id, O_RDWR, &fd), MC_OK);
+	char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(map, MAP_FAILED);
+	close(fd);
+	node_release(a, object, true);
+	ck_assert(!rests("key"));
+	munmap(map, 4096);
+	EVENTUALLY(rests("key"));
+	cluster_forget(a, object);
+}
+END_TEST
+
+START_TEST(what_was_changed_unseen_does_not_come_to_rest)
+{
+	struct shelved shelved = shelve();
+	struct stat st;
+	int fd;
+
+	ck_assert_int_eq(pool_object(node_pool(a), shelved.attr.id, O_RDWR, &fd), MC_OK);
+	ck_assert_int_eq(pwrite(fd, "x", 1, 0), 1);
+	ck_assert(!pool_rest(node_pool(a), shelved.attr.id, shelved.attr.version));
+	close(fd);
+	ck_assert(pool_rest(node_pool(a), shelved.attr.id, shelved.attr.version));
+	ck_assert_int_eq(fstat(shelved.fd, &st), 0);
+	ck_assert(!pool_marked(&st));
+	close(shelved.fd);
+}
+END_TEST
+
+/* Without the mark of rest: a file that was just published, or by a node that knows none. */
+START_TEST(a_record_tells_as_well)
+{
+	struct shelved shelved = shelve();
+
+	pool_mark(node_pool(a), shelved.attr.id, -1);
+	ck_assert(shelf_holds(node_pool(b), shelved.fd, &shelved.attr));
+	shelved.attr.version++;
+	ck_assert(!holds(&shelved));
+}
+END_TEST
+
 START_TEST(a_claim_keeps_takers_away_and_they_keep_claims_away)
 {
 	struct shelved first = shelve();
@@ -247,6 +328,10 @@ static void add(TCase *tc)
 	tcase_add_test(tc, another_object_is_refused);
 	tcase_add_test(tc, another_size_is_refused);
 	tcase_add_test(tc, what_was_changed_since_is_refused);
+	tcase_add_test(tc, what_is_at_rest_says_so_until_it_is_open_for_writing);
+	tcase_add_test(tc, what_is_mapped_for_writing_is_not_at_rest);
+	tcase_add_test(tc, what_was_changed_unseen_does_not_come_to_rest);
+	tcase_add_test(tc, a_record_tells_as_well);
 	tcase_add_test(tc, a_claim_keeps_takers_away_and_they_keep_claims_away);
 }
 
