@@ -233,6 +233,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
+	struct object *object = handle_of(fi)->inode->object;
 	int fd;
 
 	(void)ino;
@@ -240,6 +241,20 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct f
 	enum mc_status status = handle_descriptor(fs, handle_of(fi), &fd);
 	if (status) {
 		reply_status(req, status);
+		return;
+	}
+	/* What a stream has not brought yet looks like a hole: until it has, all of it is data. */
+	node_lock(fs->node);
+	bool arriving = node_arriving_locked(fs->node, object);
+	bool broken = object_is(object, OBJECT_BROKEN);
+	off_t size = (off_t)object->attr.size;
+	node_unlock(fs->node);
+	if (broken) {
+		reply_status(req, MC_IO);
+		return;
+	}
+	if (arriving && offset >= 0 && offset < size) {
+		fuse_reply_lseek(req, whence == SEEK_HOLE ? size : offset);
 		return;
 	}
 	off_t at = lseek(fd, offset, whence);

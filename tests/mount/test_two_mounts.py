@@ -397,6 +397,23 @@ def a_large_object_is_read_at_random_offsets_while_it_streams(cluster):
 
 
 @on_cluster()
+def what_a_stream_has_not_brought_yet_is_no_hole(cluster):
+    _, a, b = cluster.pair(transport="tcp", segment="512m")
+    size = 150 * MIB
+    put(at(a, "large"), content(8, size))
+    fd = os.open(at(b, "large"), os.O_RDONLY)
+    a.signal(signal.SIGSTOP)
+    try:
+        assert os.lseek(fd, 0, os.SEEK_HOLE) == size
+        assert os.lseek(fd, size - 1000, os.SEEK_DATA) == size - 1000
+        with fails(errno.ENXIO):
+            os.lseek(fd, size, os.SEEK_DATA)
+    finally:
+        a.signal(signal.SIGCONT)
+    os.close(fd)
+
+
+@on_cluster()
 def a_large_object_passed_by_descriptor_is_whole(cluster):
     _, a, b = cluster.pair(segment="512m")
     data = content(7, 100 * MIB)
