@@ -16,6 +16,7 @@
 
 #include <mooncake/master.h>
 
+#include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/base/options.h"
 #include "engine/base/placement.h"
@@ -32,6 +33,7 @@ struct settings {
 	uint32_t timeout_ms, cache_ms, watermark_high, watermark_low, wait_ms, replicas, ack;
 	bool passthrough, io_uring, immutable, private_pool, lend;
 	bool foreground, help, version, debug;
+	bool read_only, no_exec; /* said in the words of mount(8) */
 };
 
 #define ROW(field, ...)                                                                            \
@@ -112,21 +114,27 @@ static const struct option_row rows[] = {
 	{0},
 };
 
-/* What mount(8) and fstab add to every list; nothing here depends on them. */
+/* What mount(8) and fstab add to every list: what restricts the mount counts, the last said. */
 static bool other_option(void *target, const char *name, const char *value)
 {
-	static const char *const known[] = {"rw",	"ro",	       "defaults",
-					    "auto",	"noauto",      "user",
-					    "nouser",	"users",       "_netdev",
-					    "nofail",	"exec",	       "noexec",
-					    "suid",	"nosuid",      "dev",
-					    "nodev",	"atime",       "noatime",
-					    "relatime", "allow_other", "default_permissions",
+	static const char *const known[] = {"defaults", "auto",	       "noauto",
+					    "user",	"nouser",      "users",
+					    "_netdev",	"nofail",      "suid",
+					    "nosuid",	"dev",	       "nodev",
+					    "atime",	"noatime",     "relatime",
 					    "async",	"sync",	       "fsname",
-					    "subtype"};
+					    "subtype",	"allow_other", "default_permissions"};
+	struct settings *s = target;
 
-	(void)target;
 	(void)value;
+	if (strcmp(name, "ro") == 0 || strcmp(name, "rw") == 0) {
+		s->read_only = strcmp(name, "ro") == 0;
+		return true;
+	}
+	if (strcmp(name, "noexec") == 0 || strcmp(name, "exec") == 0) {
+		s->no_exec = strcmp(name, "noexec") == 0;
+		return true;
+	}
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		if (strcmp(known[i], name) == 0)
 			return true;
@@ -245,12 +253,10 @@ static enum mc_status start_master(struct daemon *d)
 	}
 	snprintf(d->master_address, sizeof(d->master_address), "unix:@mooncake-inside-%d",
 		 (int)getpid());
-	if (s->journal) {
-		config.journal = s->journal;
-	} else if (s->pool) {
+	if (!s->journal && s->pool)
 		snprintf(d->journal, sizeof(d->journal), "file:%s.journal", d->pool);
+	if (d->journal[0])
 		config.journal = d->journal;
-	}
 	return mc_master_start(&config, &d->master);
 }
 
@@ -342,6 +348,10 @@ static enum mc_status mount_session(struct daemon *d)
 					      "fsname=mooncakefs,subtype=mooncakefs");
 	if (fs->config.io_uring)
 		failed = failed || fuse_opt_add_arg(&args, "-oio_uring,io_uring_q_depth=32");
+	if (d->settings->read_only)
+		failed = failed || fuse_opt_add_arg(&args, "-oro");
+	if (d->settings->no_exec)
+		failed = failed || fuse_opt_add_arg(&args, "-onoexec");
 	if (!failed)
 		fs->session = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), fs);
 	fuse_opt_free_args(&args);
@@ -457,8 +467,10 @@ static int run(struct daemon *d)
 	}
 	set_node(d, NULL);
 	http_close(d->http);
-	if (fs->node)
+	if (fs->node) {
+		node_stop(fs->node); /* a read that waits has its handle still */
 		inodes_close(fs);
+	}
 	/* Both may still answer requests, and tell the kernel, over the session. */
 	node_close(fs->node, destroy);
 	notifier_stop(fs);
@@ -509,6 +521,34 @@ static int usage_error(const char *what)
 	return 2;
 }
 
+/* A daemon works in "/": what is given relative to the caller's directory stays what it is. */
+static void absolute(const char *path, char *whole, size_t size)
+{
+	CLEANUP_FREE char *directory = path[0] == '/' ? NULL : getcwd(NULL, 0);
+
+	snprintf(whole, size, "%s%s%s", directory ? directory : "", directory ? "/" : "", path);
+}
+
+static void take_paths(struct daemon *d, const char *mountpoint)
+{
+	static const char file[] = "file:";
+	const struct settings *s = d->settings;
+
+	if (!realpath(mountpoint, d->mountpoint))
+		absolute(mountpoint, d->mountpoint, sizeof(d->mountpoint));
+	if (s->pool)
+		absolute(s->pool, d->pool, sizeof(d->pool));
+	else
+		mountpoint_pool(d->mountpoint, d->pool, sizeof(d->pool));
+	if (s->journal && strncmp(s->journal, file, strlen(file)) == 0) {
+		char path[PATH_MAX];
+		absolute(s->journal + strlen(file), path, sizeof(path));
+		snprintf(d->journal, sizeof(d->journal), "%s%s", file, path);
+	} else if (s->journal) {
+		snprintf(d->journal, sizeof(d->journal), "%s", s->journal);
+	}
+}
+
 static int start(struct settings *s, struct options *options, int left, char **argv)
 {
 	static struct daemon d;
@@ -528,12 +568,7 @@ static int start(struct settings *s, struct options *options, int left, char **a
 	sigaddset(&d.signals, SIGINT);
 	sigaddset(&d.signals, SIGTERM);
 	sigaddset(&d.signals, SIGHUP);
-	if (!realpath(mountpoint, d.mountpoint))
-		snprintf(d.mountpoint, sizeof(d.mountpoint), "%s", mountpoint);
-	if (s->pool)
-		snprintf(d.pool, sizeof(d.pool), "%s", s->pool);
-	else
-		mountpoint_pool(d.mountpoint, d.pool, sizeof(d.pool));
+	take_paths(&d, mountpoint);
 	if (!s->foreground)
 		detach(&d);
 	return run(&d);
@@ -541,7 +576,7 @@ static int start(struct settings *s, struct options *options, int left, char **a
 
 int main(int argc, char **argv)
 {
-	struct settings settings;
+	struct settings settings = {0};
 	struct options options;
 	int left;
 

@@ -1,5 +1,6 @@
 """What wrong options and wrong mountpoints get, and every way to start."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import time
 
 import syscalls
 from cluster import (kill_recorded, mounted, mounts, processes_with, record, wait_until)
-from suite import get, on_cluster, put, skip
+from suite import fails, get, on_cluster, put, skip
 
 START_S = 20
 
@@ -185,6 +186,43 @@ def a_daemon_goes_to_the_background_once_it_is_mounted(cluster):
     os.kill(daemons[0], 15)
     wait_until(lambda: mounted(mountpoint) is None, 15, "it unmounts")
     wait_until(lambda: not daemon_of(cluster, mountpoint), 15, "it ends")
+
+
+@on_cluster(variants="one")
+def a_daemon_takes_paths_as_seen_from_where_it_was_started(cluster):
+    where = cluster.directory("where")
+    name = f"here-{os.getpid()}-{os.path.basename(cluster.home)}"
+    mountpoint = cluster.directory(os.path.join("where", name))
+    _, options = prepared(cluster)
+    options = {**options, "pool": "pool", "journal": "file:journal"}
+    status, said = start(cluster.programs.node(name, options, foreground=False), cwd=where)
+    daemon_of(cluster, name)
+    assert status == 0 and mounted(mountpoint), said
+    assert {name, "pool", "journal"} <= set(os.listdir(where)), os.listdir(where)
+    kill_recorded(cluster.home)
+
+
+@on_cluster(variants="one")
+def a_mountpoint_that_is_not_here_is_not_looked_for_elsewhere(cluster):
+    where = cluster.directory("where")
+    name = "nowhere-" + os.path.basename(cluster.home)
+    _, options = prepared(cluster)
+    status, said = start(cluster.programs.node(name, options, foreground=False), cwd=where)
+    assert status == 1 and os.path.join(where, name) in said, (status, said)
+
+
+@on_cluster(variants="one")
+def what_restricts_a_mount_is_heeded(cluster):
+    mountpoint, options = prepared(cluster)
+    argv = cluster.programs.node(mountpoint, options, foreground=False)
+    status, said = start(argv + ["-o", "rw,ro,exec,noexec"])
+    daemon_of(cluster, mountpoint)
+    assert status == 0 and mounted(mountpoint), said
+    flags = os.statvfs(mountpoint).f_flag
+    assert flags & os.ST_RDONLY and flags & os.ST_NOEXEC, hex(flags)
+    with fails(errno.EROFS):
+        put(os.path.join(mountpoint, "k"), b"x")
+    kill_recorded(cluster.home)
 
 
 @on_cluster(variants="one")
