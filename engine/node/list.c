@@ -24,20 +24,17 @@ static int by_id(const void *a, const void *b)
 	return ia < ib ? -1 : ia > ib;
 }
 
-static size_t collect_drafts_locked(struct node *node, const struct object *directory,
-				    uint64_t after, struct object **drafts)
+static size_t collect_drafts_locked(const struct object *directory, uint64_t after,
+				    struct object **drafts)
 {
 	size_t count = 0;
 
-	for (uint32_t i = 0; directory->children > 0 && i < node->objects.size; i++) {
-		for (struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
-			if (o->parent != directory || !object_is(o, OBJECT_NAMED) ||
-			    object_is(o, OBJECT_PUBLISHED) || o->attr.id <= after)
-				continue;
-			if (drafts)
-				drafts[count] = o;
-			count++;
-		}
+	for (struct object *o = directory->first_child; o; o = o->sibling) {
+		if (object_is(o, OBJECT_PUBLISHED) || o->attr.id <= after)
+			continue;
+		if (drafts)
+			drafts[count] = o;
+		count++;
 	}
 	return count;
 }
@@ -46,14 +43,14 @@ static enum mc_status list_drafts_locked(struct listing *l)
 {
 	struct node *node = l->node;
 	uint64_t after = l->list.cursor >= LIST_DRAFTS ? l->list.cursor - LIST_DRAFTS : 0;
-	size_t count = collect_drafts_locked(node, l->directory, after, NULL);
+	size_t count = collect_drafts_locked(l->directory, after, NULL);
 
 	if (count == 0)
 		return MC_OK;
 	CLEANUP_FREE struct object **drafts = malloc(count * sizeof(*drafts));
 	if (!drafts)
 		return MC_NO_MEMORY;
-	collect_drafts_locked(node, l->directory, after, drafts);
+	collect_drafts_locked(l->directory, after, drafts);
 	qsort(drafts, count, sizeof(*drafts), by_id);
 	for (size_t i = 0; i < count; i++) {
 		node_sync_locked(node, drafts[i]);

@@ -232,16 +232,13 @@ void node_unlink(struct node *node, uint64_t parent_id, const char *name, node_d
 	failpoint("remove.sent");
 }
 
-static bool has_drafts_locked(struct node *node, const struct object *directory)
+static bool has_drafts_locked(const struct object *directory)
 {
-	for (uint32_t i = 0; directory->children > 0 && i < node->objects.size; i++) {
-		for (struct object *o = node->objects.by_id[i]; o; o = o->next_by_id) {
-			if (o->parent == directory && object_is(o, OBJECT_NAMED) &&
-			    !object_is(o, OBJECT_PUBLISHED))
-				return true;
-		}
-	}
-	return false;
+	const struct object *child = directory->first_child;
+
+	while (child && object_is(child, OBJECT_PUBLISHED))
+		child = child->sibling;
+	return child != NULL;
 }
 
 static void rmdir_reply(void *context, enum mc_status status, struct reader *body, bool resent)
@@ -281,7 +278,7 @@ void node_rmdir(struct node *node, uint64_t parent_id, const char *name, node_do
 	struct object *directory = object_lookup(&node->objects, parent_id, name, strlen(name));
 	if (!status && directory && !object_is(directory, OBJECT_DIRECTORY))
 		status = MC_NOT_DIRECTORY;
-	else if (!status && directory && has_drafts_locked(node, directory))
+	else if (!status && directory && has_drafts_locked(directory))
 		status = MC_NOT_EMPTY;
 	node_unlock(node);
 	struct op *op = status ? NULL : op_new(node, parent, NULL, name, NULL, done, context);
@@ -628,7 +625,7 @@ void node_forget_locked(struct node *node, struct object *object)
 	    replaced_soon_locked(node, object))
 		return;
 	if (object_is(object, OBJECT_DIRECTORY)) {
-		if (object->children > 0)
+		if (object->first_child)
 			return;
 		if (object->grant)
 			give_grant_back(node, object);

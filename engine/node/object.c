@@ -174,7 +174,9 @@ static void unlink_by_name(struct object_table *table, struct object *object)
 		at = &(*at)->next_by_name;
 	*at = object->next_by_name;
 	object->next_by_name = NULL;
-	object->parent->children--;
+	*object->sibling_at = object->sibling;
+	if (object->sibling)
+		object->sibling->sibling_at = object->sibling_at;
 	object->flags &= ~(uint32_t)OBJECT_NAMED;
 }
 
@@ -240,7 +242,11 @@ enum mc_status object_name(struct object_table *table, struct object *object, st
 	uint32_t b = name_bucket(table, parent->attr.id, copy, size);
 	object->next_by_name = table->by_name[b];
 	table->by_name[b] = object;
-	parent->children++;
+	object->sibling = parent->first_child;
+	object->sibling_at = &parent->first_child;
+	if (object->sibling)
+		object->sibling->sibling_at = &object->sibling;
+	parent->first_child = object;
 	object_unref(table, old);
 	return MC_OK;
 }

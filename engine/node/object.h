@@ -19,7 +19,7 @@
  *             Being in the table by name counts as one.
  * Threads     Every function wants node->lock held by the caller.  An id never
  *             changes: it is read without.
- * Limits      About 220 bytes a record beside its name.
+ * Limits      About 240 bytes a record beside its name.
  */
 #ifndef ENGINE_NODE_OBJECT_H
 #define ENGINE_NODE_OBJECT_H
@@ -56,14 +56,16 @@ struct xattrs;
 struct object {
 	struct object *next_by_id;
 	struct object *next_by_name;
-	struct object *parent; /* counted; NULL for the root and for what has no name */
-	char *name;	       /* terminated; NULL without a parent */
+	struct object *parent;	    /* counted; NULL for the root and for what has no name */
+	char *name;		    /* terminated; NULL without a parent */
+	struct object *first_child; /* of those that have a name under this directory */
+	struct object *sibling;	    /* the next of them */
+	struct object **sibling_at;
 	struct mc_attr attr;
 	uint32_t flags; /* enum object_flag */
 	uint32_t refs;
 	uint32_t writers;     /* handles open for writing */
 	uint32_t opens;	      /* handles open at all */
-	uint32_t children;    /* records that have a name under this directory */
 	uint32_t loans;	      /* peers that hold it */
 	int draft_fd;	      /* an unlinked file of the pool, -1 when linked */
 	enum mc_status lost;  /* why a draft went that was to be published: each close says so */
