@@ -78,6 +78,8 @@ struct fs {
 	_Atomic uint64_t errors[256]; /* replies by errno */
 };
 
+#define HANDLE_MAGIC 0x6d636668u
+
 /* What the kernel knows of an object.  Under node_lock(). */
 struct inode {
 	struct object *object; /* counted */
@@ -92,6 +94,8 @@ struct inode {
 
 /* An open file. */
 struct handle {
+	/* Set last; the load in handle_of() pairs with it, since only the kernel is between. */
+	_Atomic uint32_t magic;
 	struct handle *next; /* of the inode's; under node_lock() */
 	struct inode *inode;
 	bool write;
@@ -135,6 +139,8 @@ void inode_let_go_locked(struct fs *fs, struct object *object);
  */
 enum mc_status handle_open(struct fs *fs, struct object *object, struct fuse_file_info *fi,
 			   bool write, int backing_id);
+/* The handle that the kernel names. */
+struct handle *handle_of(const struct fuse_file_info *fi);
 void handle_close(struct fs *fs, struct handle *handle);
 /* The handle's descriptor, opened on demand; it stays the handle's. */
 enum mc_status handle_descriptor(struct fs *fs, struct handle *handle, int *fd);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/log.h"
 #include "fs/backing.h"
 #include "fs/fs.h"
 
@@ -223,6 +224,7 @@ enum mc_status handle_open(struct fs *fs, struct object *object, struct fuse_fil
 		return MC_NO_MEMORY;
 	}
 	handle->passthrough = choose_passthrough(fs, inode);
+	atomic_store_explicit(&handle->magic, HANDLE_MAGIC, memory_order_release);
 	fi->fh = (uintptr_t)handle;
 	fi->noflush = !write;
 	if (handle->passthrough) {
@@ -240,6 +242,14 @@ enum mc_status handle_open(struct fs *fs, struct object *object, struct fuse_fil
 	inode->cached_version = object->attr.version;
 	node_unlock(fs->node);
 	return MC_OK;
+}
+
+struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	struct handle *handle = (struct handle *)(uintptr_t)fi->fh;
+
+	MUST(atomic_load_explicit(&handle->magic, memory_order_acquire) == HANDLE_MAGIC);
+	return handle;
 }
 
 void handle_close(struct fs *fs, struct handle *handle)
@@ -269,6 +279,7 @@ void handle_close(struct fs *fs, struct handle *handle)
 	inode_free_locked(fs, inode);
 	object_unref(node_objects(fs->node), object);
 	node_unlock(fs->node);
+	handle->magic = 0;
 	free(handle);
 }
 

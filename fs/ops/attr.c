@@ -101,12 +101,12 @@ static void resize(struct setattr *call, off_t size, struct fuse_file_info *fi)
 	enum mc_status status = MC_OK;
 	int fd;
 
-	if (!fi || !((struct handle *)(uintptr_t)fi->fh)->write) {
+	if (!fi || !handle_of(fi)->write) {
 		node_truncate(fs->node, call->object, (uint64_t)size, fuse_req_ctx(call->req)->pid,
 			      resized, call);
 		return;
 	}
-	status = handle_descriptor(fs, (struct handle *)(uintptr_t)fi->fh, &fd);
+	status = handle_descriptor(fs, handle_of(fi), &fd);
 	if (!status && ftruncate(fd, size) < 0)
 		status = mc_status_from_errno(errno);
 	resized(call, status, call->object);

@@ -8,11 +8,6 @@
 #include "engine/base/cleanup.h"
 #include "fs/fs.h"
 
-static struct handle *handle_of(const struct fuse_file_info *fi)
-{
-	return (struct handle *)(uintptr_t)fi->fh;
-}
-
 /* -- read: what did not go past us by passthrough -- */
 
 struct reading {

@@ -49,7 +49,7 @@ static void reply_created(struct opening *call, struct object *object)
 	if (inode)
 		inode_forget_locked(fs, entry.ino, 1);
 	node_unlock(fs->node);
-	handle_close(fs, (struct handle *)(uintptr_t)call->fi.fh);
+	handle_close(fs, handle_of(&call->fi));
 }
 
 static void opened(void *context, enum mc_status status, struct object *object)
@@ -69,7 +69,7 @@ static void opened(void *context, enum mc_status status, struct object *object)
 	else if (call->create)
 		reply_created(call, object);
 	else if (fuse_reply_open(call->req, &call->fi) != 0)
-		handle_close(fs, (struct handle *)(uintptr_t)call->fi.fh);
+		handle_close(fs, handle_of(&call->fi));
 	free(call);
 }
 
