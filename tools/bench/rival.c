@@ -1,6 +1,5 @@
 #include "tools/bench/rival.h"
 
-#include <libgen.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,16 @@
 #define START_TRIES    100
 #define START_PAUSE_US 100000
 #define SECONDS	       2
+
+/*
+ * What the wheel installs as a command runs the program as a child of its own, which
+ * stays when the command is ended.  This becomes the program.
+ */
+static char become[] = "import os, stat, sys, mooncake\n"
+		       "program = os.path.join(mooncake.__path__[0], 'transfer_engine_bench')\n"
+		       "if not os.access(program, os.X_OK):\n"
+		       "    os.chmod(program, os.stat(program).st_mode | stat.S_IXUSR)\n"
+		       "os.execv(program, [program] + sys.argv[1:])\n";
 
 static bool read_log(const char *path, char text[LOG_SIZE_MAX])
 {
@@ -51,21 +60,21 @@ static bool wait_for_name(struct rival *rival)
 
 enum mc_status rival_open(struct run *run, struct rival *rival)
 {
-	char python[PATH_MAX], log[PATH_MAX], buffer[64];
+	char log[PATH_MAX], buffer[64];
 
 	*rival = (struct rival){.run = run};
 	if (!run->options.python && !run->options.venv) {
 		report_note(&run->report, "no --venv: Mooncake's engine is not measured");
 		return MC_OK;
 	}
-	enum mc_status status = mooncake_python(run, python);
+	enum mc_status status = mooncake_python(run, rival->python);
 	if (status)
 		return status;
-	MUST(snprintf(rival->program, PATH_MAX, "%s/transfer_engine_bench", dirname(python)) <
-	     PATH_MAX);
 	MUST(snprintf(log, sizeof(log), "%s/rival-target.log", run->scratch) < PATH_MAX);
 	snprintf(buffer, sizeof(buffer), "--buffer_size=%lu", (unsigned long)run->options.buffer);
-	char *argv[] = {rival->program,
+	char *argv[] = {rival->python,
+			"-c",
+			become,
 			"--mode=target",
 			"--metadata_server=P2PHANDSHAKE",
 			"--local_server_name=127.0.0.1",
@@ -115,7 +124,9 @@ double rival_ops_per_s(struct rival *rival, const struct transfer_case *one)
 		 (unsigned long)rival->run->options.buffer);
 	snprintf(seconds, sizeof(seconds), "--duration=%d", SECONDS);
 	snprintf(op, sizeof(op), "--operation=%s", one->opcode == MC_READ ? "read" : "write");
-	char *argv[] = {rival->program,
+	char *argv[] = {rival->python,
+			"-c",
+			become,
 			"--mode=initiator",
 			"--metadata_server=P2PHANDSHAKE",
 			"--local_server_name=127.0.0.1",

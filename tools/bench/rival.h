@@ -18,9 +18,9 @@
 
 struct rival {
 	struct run *run;
-	struct child target; /* pid 0: there is none, and nothing is compared */
-	char program[PATH_MAX];
-	char name[128]; /* of the target */
+	struct child target;   /* pid 0: there is none, and nothing is compared */
+	char python[PATH_MAX]; /* that has the wheel */
+	char name[128];	       /* of the target */
 };
 
 /* Start the target.  Without --python or --venv there is no rival. */
