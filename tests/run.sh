@@ -21,6 +21,10 @@ usage: tests/run.sh [--quick] [--only STAGE[,STAGE...]] [--list] [--help]
                 they take what earlier stages built as they find it
   --list        print the stages and what they do
 
+Stages run side by side, one more of them than there are processors (8 at most): many
+tests wait most of their time.  What a stage says is shown whole, one stage after the
+other in the order in which they begin; one that is named alone runs alone.
+
 Logs are in build/log/STAGE*.log.  The last line is "N passed, N failed, N
 skipped", summed over all stages; the exit status is 0 when nothing failed.
 END
@@ -88,6 +92,8 @@ done
 . tests/support/isolate.sh
 # shellcheck source=tests/support/stage.sh
 . tests/support/stage.sh
+# shellcheck source=tests/support/beside.sh
+. tests/support/beside.sh
 
 isolate "$0" "${stages[@]}"
 stages_begin
@@ -162,9 +168,10 @@ stage_lint() {
     try linters 60 python3 tests/lint/linters_test.py
     try layers 60 python3 tests/lint/layers.py
     try configure 120 configure build || return
-    try tidy 1800 python3 tests/lint/tidy.py build "$jobs"
+    try tidy 3000 nice -n 10 python3 tests/lint/tidy.py build "$jobs"
 }
 
+# What computes beside tests leaves them the processors when they want them.
 configure() { # BUILD-DIR [CMAKE-ARGUMENT...]
     local folder=$1
     shift
@@ -173,7 +180,7 @@ configure() { # BUILD-DIR [CMAKE-ARGUMENT...]
 
 build_fuzzers() { # BUILD-DIR
     configure "$1" -DCMAKE_C_COMPILER=clang -DMOONCAKE_FUZZ=ON \
-        -DMOONCAKE_SANITIZE=address,undefined && ninja -C "$1" -j "$jobs" --quiet fuzzers
+        -DMOONCAKE_SANITIZE=address,undefined && nice -n 10 ninja -C "$1" -j "$jobs" --quiet fuzzers
 }
 
 # What makes it fail is in build/log; give it the file to see it again.
@@ -185,12 +192,12 @@ fuzz() { # PROGRAM
 }
 
 build() { # BUILD-DIR [CMAKE-ARGUMENT...]
-    configure "$@" && ninja -C "$1" -j "$jobs" --quiet
+    configure "$@" && nice -n 10 ninja -C "$1" -j "$jobs" --quiet
 }
 
 build_failpoints() {
     configure build-failpoints -DMOONCAKE_FAILPOINTS=ON &&
-        ninja -C build-failpoints -j "$jobs" --quiet mooncakefs mooncake-master mooncake-cli
+        nice -n 10 ninja -C build-failpoints -j "$jobs" --quiet mooncakefs mooncake-master mooncake-cli
 }
 
 export -f make_python configure build build_fuzzers build_failpoints fuzz
@@ -323,7 +330,28 @@ stage_fuzz() {
     done
 }
 
-for stage in "${stages[@]}"; do
-    stage "$stage"
-done
+# What each stage needs, and which begins first: those that mostly wait beside those that
+# compute, the long ones early.
+order='setup
+build setup
+integration build
+unit build
+vm build
+tsan setup build
+lint build
+asan build
+mount build
+failpoints setup build
+fuzz setup build
+faults build
+clang setup build
+soak build failpoints'
+
+if [ ${#stages[@]} -gt 1 ]; then
+    # Each suite would put it back, amid the others.
+    [[ " ${stages[*]} " == *" setup "* ]] || enable_uring
+    # Many tests wait most of their time: one stage more than there are processors.
+    beside $((jobs + 1)) "$order"
+fi
+stage "${stages[0]}"
 stages_end

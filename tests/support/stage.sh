@@ -3,7 +3,8 @@
 #
 #   stages_begin            once, before the first stage
 #   stage NAME              run stage_NAME, then look for what it left
-#   stages_end              the table, the closing line, exit
+#   stages_end              the table, the closing line, exit; of a stage that
+#                           runs for another shell (beside.sh) only its part
 #
 # Within a stage:
 #   run SECONDS LOG CMD...  a command with a limit, its output in LOG
@@ -15,6 +16,9 @@
 
 job=
 stage_name=
+# A mount name space of our own, where all mounts are ours.
+own_mounts=no
+{ [ $$ = 1 ] || [ "${MOONCAKE_TEST_MOUNTS:-}" = yes ]; } && own_mounts=yes
 table=()
 sum_passed=0 sum_failed=0 sum_skipped=0
 
@@ -23,6 +27,8 @@ stages_begin() {
     set -m
     logs=$PWD/build/log
     mkdir -p "$logs"
+    # shellcheck disable=SC2034 # for beside.sh: where stages make their folders
+    beside_tmp=${TMPDIR:-/tmp}
     TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/mooncake-test.XXXXXX") || exit 1
     # Tests become other users, who must get to their mounts in it.
     chmod 755 "$TMPDIR"
@@ -30,13 +36,14 @@ stages_begin() {
     MOONCAKE_TEST_RUN=$(basename "$TMPDIR")
     export TMPDIR MOONCAKE_TEST_RUN
     # In a name space of our own this hides the machine's, so it begins empty.
-    [ $$ = 1 ] && mount -t tmpfs -o size=100%,mode=1777 tmpfs /dev/shm
+    [ $own_mounts = yes ] && mount -t tmpfs -o size=100%,mode=1777 tmpfs /dev/shm
     trap 'echo "run: stopped by a signal"; exit 130' INT TERM HUP
     trap stages_clean EXIT
 }
 
 stages_clean() {
     trap '' INT TERM HUP
+    parts_stop
     if [ -n "$job" ]; then
         kill -TERM -- "-$job" 2>/dev/null && sleep 1
     fi
@@ -77,7 +84,7 @@ end_processes() {
 # of our own, else those in our folder.
 mounts() {
     awk '{ for (i = 7; $i != "-"; i++); print $1, $(i + 1), $5 }' /proc/self/mountinfo |
-        if [ $$ = 1 ]; then cat; else grep -F " $TMPDIR/"; fi | sort
+        if [ $own_mounts = yes ]; then cat; else grep -F " $TMPDIR/"; fi | sort
 }
 
 undo_mounts() {
@@ -184,7 +191,7 @@ clear_up() {
         undo_mounts "$left"
         count 0 1 0
     fi
-    if [ $$ = 1 ] && [ -n "$(ls -A /dev/shm)" ]; then
+    if [ $own_mounts = yes ] && [ -n "$(ls -A /dev/shm)" ]; then
         fail "left in /dev/shm: $(find /dev/shm -mindepth 1 -maxdepth 1 | head -n 5)"
         find /dev/shm -mindepth 1 -delete
         count 0 1 0
@@ -192,7 +199,8 @@ clear_up() {
 }
 
 stage() {
-    local start=$SECONDS
+    local start=$SECONDS processor
+    processor=$(processor_seconds)
     stage_name=$1 stage_passed=0 stage_failed=0 stage_skipped=0
     mounts_before=$(mounts)
     echo "== $1"
@@ -202,8 +210,17 @@ stage() {
     sum_passed=$((sum_passed + stage_passed))
     sum_failed=$((sum_failed + stage_failed))
     sum_skipped=$((sum_skipped + stage_skipped))
-    table+=("$(printf '%-12s %8d %8d %8d %7d s' "$1" "$stage_passed" "$stage_failed" \
-        "$stage_skipped" $((SECONDS - start)))")
+    table+=("$(table_row "$1" $stage_passed $stage_failed $stage_skipped \
+        $((SECONDS - start)) $(($(processor_seconds) - processor)))")
+}
+
+table_row() { printf '%-12s %8d %8d %8d %7d s %7d s' "$@"; }
+
+# What the processes that this shell has waited for, and they, used in all.
+processor_seconds() {
+    local fields
+    read -r -a fields <"/proc/$$/stat"
+    echo $(((fields[15] + fields[16]) / $(getconf CLK_TCK)))
 }
 
 recalled() { # LIST TITLE
@@ -213,9 +230,10 @@ recalled() { # LIST TITLE
 }
 
 stages_end() {
+    [ -n "${MOONCAKE_TEST_PART:-}" ] && part_end
     recalled shaky "what failed and passed when it was run again: look into it"
     recalled failures "what failed"
-    printf '\n%-12s %8s %8s %8s %9s\n' stage passed failed skipped time
+    printf '\n%-12s %8s %8s %8s %9s %9s\n' stage passed failed skipped time processor
     printf '%s\n' "${table[@]}"
     printf '%d passed, %d failed, %d skipped\n' $sum_passed $sum_failed $sum_skipped
     [ $sum_failed -eq 0 ]
