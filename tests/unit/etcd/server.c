@@ -8,6 +8,8 @@
 #include "engine/etcd/follow.h"
 #include "tests/support/suite.h"
 
+#define PATIENT_MS 60000u /* for megabytes, on a machine with much other work */
+
 static struct etcd_server server;
 static struct etcd *etcd;
 
@@ -137,7 +139,7 @@ START_TEST(a_full_transaction_is_taken_and_a_larger_one_refused)
 				     (struct etcd_bytes){large, i ? 15000 : 10000}, 0);
 		}
 		struct etcd_reply *reply =
-			ASK(etcd_txn_send(etcd, &txn, true, 0, etcd_waiter_done, &waiter));
+			ASK(etcd_txn_send(etcd, &txn, true, PATIENT_MS, etcd_waiter_done, &waiter));
 		ck_assert_int_eq(reply->status, i ? MC_TOO_BIG : MC_OK);
 		etcd_reply_free(reply);
 	}
