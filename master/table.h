@@ -89,7 +89,7 @@ table_probe(const struct slots *slots, uint64_t hash,
 /* Load what table_find() will look at first, for whoever looks up several. */
 static inline void table_prefetch(const struct table *table, uint64_t hash)
 {
-	const struct slots *slots = __atomic_load_n(&table->slots, __ATOMIC_RELAXED);
+	const struct slots *slots = __atomic_load_n(&table->slots, __ATOMIC_ACQUIRE);
 
 	__builtin_prefetch(&slots->slot[hash & slots->mask]);
 }
