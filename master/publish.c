@@ -27,7 +27,7 @@ void publish_read(struct reader *r, struct item *item)
 		placement_read(r, item);
 	if (r->failed)
 		return;
-	if (item->flags >= MC_PUBLISH_OWN << 1 ||
+	if (item->flags >= MC_PUBLISH_STANDING << 1 ||
 	    (item->flags & (MC_PUBLISH_PLACED | MC_PUBLISH_OWN)) == MC_PUBLISH_OWN)
 		r->failed = true;
 	else if (item->flags & MC_PUBLISH_PARENTS)
@@ -235,7 +235,8 @@ enum mc_status publish_apply(struct call *call, const struct item *item)
 	if (!S_ISREG(attr->mode) || attr->id <= MC_ROOT_ID)
 		return MC_INVALID;
 	struct entry *entry = catalog_find(&master->catalog, attr->id);
-	if (!entry && ledger_knows_gone(&master->ledger, attr->id, attr->version)) {
+	uint64_t since = item->flags & MC_PUBLISH_STANDING ? 0 : attr->version;
+	if (!entry && ledger_knows_gone(&master->ledger, attr->id, since)) {
 		recorded = *attr;
 		recorded.nlink = 0;
 		put_attr(call->w, &recorded);

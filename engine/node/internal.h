@@ -172,6 +172,13 @@ void node_linger_turn(struct node *node);
 /* Forget them all: the node closes. */
 void node_linger_end(struct node *node);
 
+/* -- release.c -- */
+/*
+ * As node_flush(), long after the last close, for what a map may have written: not
+ * where the object has been replaced or removed since.
+ */
+void node_flush_left(struct node *node, struct object *object, node_done_fn *done, void *context);
+
 /* -- claim.c -- */
 /*
  * A published object is about to be written in place.  Does nothing where that was

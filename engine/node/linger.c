@@ -92,7 +92,7 @@ void node_linger_turn(struct node *node)
 		}
 		node_unlock(node);
 		if (flush)
-			node_flush(node, gone->object, flushed, op);
+			node_flush_left(node, gone->object, flushed, op);
 		else if (op)
 			op_free(op);
 		node_unref(node, gone->object);

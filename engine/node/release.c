@@ -5,11 +5,13 @@
 
 /* What closing a file does: publish what changed, and let go of what nobody needs. */
 
+#define ANY_CLOSE (OBJECT_DIRTY | OBJECT_PUBLISHING | OBJECT_DOUBT)
+
 /* Publish what is in any of these states: dirty, being published, or in doubt. */
-static void flush(struct node *node, struct object *object, uint32_t states, node_done_fn *done,
-		  void *context)
+static void flush(struct node *node, struct object *object, uint32_t states, uint32_t flags,
+		  node_done_fn *done, void *context)
 {
-	struct publish publish = {.object = object};
+	struct publish publish = {.object = object, .flags = flags};
 
 	node_lock(node);
 	if (!object_is(object, OBJECT_DIRTY))
@@ -43,7 +45,12 @@ static void flush(struct node *node, struct object *object, uint32_t states, nod
  */
 void node_flush(struct node *node, struct object *object, node_done_fn *done, void *context)
 {
-	flush(node, object, OBJECT_DIRTY | OBJECT_PUBLISHING | OBJECT_DOUBT, done, context);
+	flush(node, object, ANY_CLOSE, 0, done, context);
+}
+
+void node_flush_left(struct node *node, struct object *object, node_done_fn *done, void *context)
+{
+	flush(node, object, ANY_CLOSE, MC_PUBLISH_STANDING, done, context);
 }
 
 /* A draft under a final name that could not be published goes with its last handle. */
@@ -119,7 +126,7 @@ void node_release(struct node *node, struct object *object, bool write)
 		return;
 	op->flags = write ? NODE_OPEN_WRITE : 0;
 	if (write)
-		flush(node, object, OBJECT_DIRTY, release_counted, op);
+		flush(node, object, OBJECT_DIRTY, 0, release_counted, op);
 	else
 		release_counted(op, MC_OK, object);
 }

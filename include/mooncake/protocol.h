@@ -159,6 +159,8 @@
  * replica).  The name may be new, may be the same object's (a new version:
  * older replicas elsewhere are dropped) or another object's (replaced: that
  * one goes).  MC_PUBLISH_EXCLUSIVE: MC_EXISTS if another object has the name.
+ * A later version of an object that is gone gives it the name again, as somebody
+ * wrote to it; with MC_PUBLISH_STANDING it does not, and the attr has nlink 0.
  * The version recorded is max(the one offered, one more than the name's last).
  * The parent must exist; MC_PUBLISH_PARENTS makes the name a path relative to
  * the parent and creates what is missing.  A reservation of the name by the
@@ -338,6 +340,7 @@ enum mc_publish_flag {
 	MC_PUBLISH_PARENTS = 1u << 1,	/* the name is a path; make its directories */
 	MC_PUBLISH_PLACED = 1u << 2,	/* a placement follows the attributes */
 	MC_PUBLISH_OWN = 1u << 3,	/* it is this put's own, and counts before a policy */
+	MC_PUBLISH_STANDING = 1u << 4,	/* only if the object was not replaced or removed */
 };
 
 enum mc_rename_flag {

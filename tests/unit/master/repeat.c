@@ -149,6 +149,27 @@ START_TEST(a_put_again_does_not_bring_back_what_was_removed)
 }
 END_TEST
 
+/* What a map left is a later version of what another object has replaced meanwhile. */
+START_TEST(what_a_map_left_does_not_take_a_name_back)
+{
+	struct mc_attr first = raw_attr(a.next_id++, 100, 10), left = first;
+
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &first), MC_OK);
+	uint64_t next = raw_put(&a, MC_ROOT_ID, "x");
+	left.version = first.version + 1000;
+	repeat(a.request_id + 1, _i);
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", MC_PUBLISH_STANDING, &left), MC_OK);
+	ck_assert_uint_eq(left.nlink, 0);
+	is_at(first.id, NULL);
+	is_at(next, "x");
+	/* Somebody who wrote to it and closed it put it anew. */
+	left.nlink = 1;
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &left), MC_OK);
+	ck_assert_uint_eq(left.nlink, 1);
+	is_at(first.id, "x");
+}
+END_TEST
+
 START_TEST(a_put_again_does_not_replace_what_came_after)
 {
 	struct mc_attr first = raw_attr(a.next_id++, 100, 10), again = first;
@@ -511,6 +532,7 @@ static void add(TCase *tc, int first)
 	const TTest *const tests[] = {
 		a_put_again_does_not_bring_back_what_was_removed,
 		a_put_again_does_not_replace_what_came_after,
+		what_a_map_left_does_not_take_a_name_back,
 		a_newer_version_of_what_is_gone_is_published,
 		a_remove_again_leaves_what_came_after,
 		each_item_of_a_batch_is_remembered_by_itself,
