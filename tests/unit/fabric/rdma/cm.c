@@ -114,17 +114,22 @@ static const struct {
 	{FAKE_CM_INIT_QP_ATTR, 6}, {FAKE_CM_INIT_QP_ATTR, 7},
 };
 
+/* The first connection fails; then by the handshake alone, the next by librdmacm again. */
+static void check_made_without(struct pair *pair)
+{
+	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 4096), MC_UNREACHABLE);
+	ck_assert_int_eq(transfer_retried(pair), MC_OK);
+	check_made(pair, 1, 0);
+	connect_again(pair);
+	check_made(pair, 2, 1);
+}
+
 START_TEST(a_connection_of_which_a_call_fails_is_made_without_librdmacm)
 {
 	struct pair *pair = pair_new(NULL);
 
 	fake_cm_fail(connect_calls[_i].call, connect_calls[_i].after, 1, ENOMEM);
-	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 4096), MC_UNREACHABLE);
-	ck_assert_int_eq(transfer_retried(pair), MC_OK);
-	/* By the handshake alone; the next one by librdmacm again. */
-	check_made(pair, 1, 0);
-	connect_again(pair);
-	check_made(pair, 2, 1);
+	check_made_without(pair);
 	pair_free(pair);
 }
 END_TEST
@@ -156,12 +161,7 @@ START_TEST(a_connection_of_which_a_step_fails_is_made_without_librdmacm)
 	struct pair *pair = pair_new(NULL);
 
 	fake_cm_replace(steps[_i].expected, steps[_i].given, 1);
-	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 4096), MC_UNREACHABLE);
-	ck_assert_int_eq(transfer_retried(pair), MC_OK);
-	/* By the handshake alone; the next one by librdmacm again. */
-	check_made(pair, 1, 0);
-	connect_again(pair);
-	check_made(pair, 2, 1);
+	check_made_without(pair);
 	pair_free(pair);
 }
 END_TEST
