@@ -66,8 +66,11 @@ static enum mc_status open_locked(struct file_journal *file)
 			log_error("there is no journal path=%s", file->path);
 			return MC_NOT_FOUND;
 		}
-		if (fd < 0)
-			return failed(file, "can't open it");
+		if (fd < 0) {
+			enum mc_status status = mc_status_from_errno(errno);
+			(void)failed(file, "can't open it");
+			return status;
+		}
 		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
 			if (errno != EWOULDBLOCK)
 				return failed(file, "can't lock it");

@@ -234,7 +234,7 @@ START_TEST(what_is_no_journal_is_refused)
 	ck_assert_int_eq(open_load(&journal, &loaded), MC_IO);
 	ck_assert_uint_eq(file_size(), 16);
 	config.path = directory;
-	ck_assert_int_ne(ops->open(&config, &journal), MC_OK);
+	ck_assert_int_eq(ops->open(&config, &journal), MC_IS_DIRECTORY);
 	config.path = "";
 	ck_assert_int_eq(ops->open(&config, &journal), MC_INVALID);
 }
