@@ -12,6 +12,7 @@
 
 #define SECOND_NS   1000000000ull
 #define CAMPAIGN_NS (SECOND_NS / 2) /* between campaigns while the key is not there */
+#define LOOK_NS	    (SECOND_NS / 2) /* between looks while it is */
 #define RENEWALS    4u		    /* in the time of a lease */
 #define TICK_MS	    200u
 #define VALUE_SIZE  256u
@@ -30,14 +31,18 @@ struct leader {
 	/* protected by lock */
 	pthread_mutex_t lock;
 	enum leader_state state;
+	enum mc_status trouble; /* what kept it from being elected, as logged */
 	char name[LEADER_NAME_SIZE];
 	int64_t lease; /* 0: none */
 	int64_t token;
+	bool followed;	      /* a follower has read all, and tells of the key */
 	bool absent;	      /* the key, as far as we know */
+	bool looking;	      /* it is asked for */
 	bool renewing;	      /* a renewal is under way */
 	uint64_t asked_ns;    /* when the renewal or grant under way was asked for */
 	uint64_t until_ns;    /* we may write until then */
 	uint64_t campaign_ns; /* no campaign before */
+	uint64_t look_ns;     /* no look before */
 	uint64_t ticked_ns;   /* by the master, last */
 };
 
@@ -67,6 +72,9 @@ static void standby_locked(struct leader *leader, bool revoke)
 {
 	if (revoke && leader->lease)
 		etcd_lease_revoke(leader->etcd, leader->lease, timeout_ms(leader), nothing, NULL);
+	/* A leader follows nobody, and has to read all again. */
+	if (leader->state != LEADER_CAMPAIGN)
+		leader->followed = false;
 	leader->state = LEADER_STANDBY;
 	leader->lease = 0;
 	leader->token = 0;
@@ -126,6 +134,14 @@ static bool pair_is_ours(const struct leader *leader, const struct etcd_reply *r
 	return strstr(value, leader->name) != NULL;
 }
 
+/* Who could be elected says once why it is not. */
+static void trouble_note(struct leader *leader, enum mc_status status)
+{
+	if (status != MC_OK && status != MC_CANCELLED && status != leader->trouble)
+		log_error("etcd elects nobody reason=\"%s\"", mc_status_text(status));
+	leader->trouble = status;
+}
+
 static void elected_locked(struct leader *leader, int64_t token)
 {
 	leader->token = token;
@@ -141,6 +157,7 @@ static void campaigned(void *context, struct etcd_reply *reply)
 
 	failpoint("election.answered");
 	pthread_mutex_lock(&leader->lock);
+	trouble_note(leader, reply->status);
 	if (reply->status == MC_OK && reply->succeeded) {
 		elected_locked(leader, reply->revision);
 	} else if (reply->status == MC_OK && pair_is_ours(leader, reply)) {
@@ -199,6 +216,7 @@ static void granted(void *context, struct etcd_reply *reply)
 		campaign_send_locked(leader);
 		failpoint("election.sent");
 	} else {
+		trouble_note(leader, reply->status);
 		standby_locked(leader, false);
 	}
 }
@@ -215,12 +233,37 @@ static void campaign_locked(struct leader *leader, uint64_t now_ns)
 	etcd_lease_grant(leader->etcd, leader->lease_s, timeout_ms(leader), granted, leader);
 }
 
+static void looked(void *context, struct etcd_reply *reply)
+{
+	struct leader *leader = context;
+
+	WITH_LOCK(&leader->lock);
+	leader->looking = false;
+	if (reply->status == MC_OK && reply->pair_count == 0 && leader->state == LEADER_STANDBY &&
+	    leader->followed)
+		leader->absent = true;
+}
+
+/* What follows may hang at a member that is cut off, and a campaign may have failed. */
+static void look_locked(struct leader *leader, uint64_t now_ns)
+{
+	const struct etcd_range range = {.key = written(&leader->key)};
+
+	if (leader->looking || now_ns < leader->look_ns)
+		return;
+	leader->looking = true;
+	leader->look_ns = now_ns + LOOK_NS;
+	etcd_range(leader->etcd, &range, timeout_ms(leader), looked, leader);
+}
+
 static void step_locked(struct leader *leader, uint64_t now_ns)
 {
 	switch (leader->state) {
 	case LEADER_STANDBY:
 		if (leader->absent && now_ns >= leader->campaign_ns)
 			campaign_locked(leader, now_ns);
+		else if (leader->followed && !leader->absent)
+			look_locked(leader, now_ns);
 		break;
 	case LEADER_CAMPAIGN:
 		break;
@@ -256,6 +299,7 @@ static void ticked(void *context, struct etcd_reply *reply)
 void leader_seen(struct leader *leader, bool there)
 {
 	WITH_LOCK(&leader->lock);
+	leader->followed = true;
 	leader->absent = !there;
 }
 

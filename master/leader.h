@@ -13,6 +13,9 @@
  *      └────────────────────────┴───────────────┴─── key or lease is gone ───┘
  *                another was first
  *
+ * A standby is told by its follower when the key goes.  It looks for itself too: a
+ * watch at a member of etcd that hangs tells nothing, and a campaign may have failed.
+ *
  * A leader counts its time from before it asked for each renewal, and leaves
  * part of it unused (LEADER_MARGIN), so it stops before the lease can have
  * ended.  UNSURE is not the end: etcd may be away, and nobody else can have

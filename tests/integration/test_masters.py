@@ -229,6 +229,22 @@ def a_member_of_three_may_be_killed_or_stopped(cluster):
             check_many(b, 20, f"{letter}{number}-")
 
 
+@on_cluster(variants="one", needs=NEEDS, timeout_s=300)
+def a_leader_that_is_lost_with_a_member_of_three_is_replaced(cluster):
+    etcd = Etcd(cluster, 3)
+    masters = masters_of(cluster, etcd, **{"lease-ms": 2000})
+    a = cluster.node(etcd.journal, "a")
+    put_many(a, 20)
+    leader = leader_of(etcd, masters)
+    # As when the machine of both is cut off: the standby's watch is there, and says nothing.
+    etcd.pause(0)
+    leader.kill()
+    took = time_until_works(a)
+    print(f"took {took:.2f} s")
+    check_many(a, 20)
+    etcd.go_on(0)
+
+
 @on_cluster(variants="one", needs=NEEDS)
 def what_is_in_etcd_can_be_read(cluster):
     etcd = Etcd(cluster)

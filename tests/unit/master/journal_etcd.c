@@ -359,32 +359,72 @@ START_TEST(a_wiped_etcd_ends_the_lead)
 }
 END_TEST
 
-START_TEST(a_full_etcd_is_waited_for)
+/* A server that is soon full. */
+static void server_small(void)
+{
+	etcd_server_kill(&server);
+	server.flags[0] = "--quota-backend-bytes=16777216";
+	etcd_server_spawn(&server);
+}
+
+/* Until it raises its alarm. */
+static void server_fill(void)
 {
 	CLEANUP_FREE char *large = calloc(1, 1 << 20);
 	struct etcd *etcd;
 
-	said.lease_s = 30;
-	said.ack_sync = true;
-	etcd_server_kill(&server);
-	server.flags[0] = "--quota-backend-bytes=16777216";
-	etcd_server_spawn(&server);
-	struct journal *journal = lead();
 	ck_assert_int_eq(etcd_open(&(struct etcd_config){.endpoints = server.client}, &etcd),
 			 MC_OK);
 	while (etcd_put_wait(etcd, ETCD_TEXT("large"), (struct etcd_bytes){large, 1 << 20}) ==
 	       MC_OK)
 		;
 	etcd_close(etcd);
-	put_one(journal, 1, "one");
-	WAIT(journal, ops->ready(journal) == MC_READ_ONLY);
+}
+
+static void server_make_room(void)
+{
 	etcdctl("del large");
 	etcdctl("compact $(ETCDCTL_API=3 etcdctl --endpoints=$ENDPOINT get x -w fields | "
 		"sed -n 's/.*Revision\" : //p')");
 	etcdctl("defrag");
 	etcdctl("alarm disarm");
+}
+
+START_TEST(a_full_etcd_is_waited_for)
+{
+	said.lease_s = 30;
+	said.ack_sync = true;
+	server_small();
+	struct journal *journal = lead();
+	server_fill();
+	put_one(journal, 1, "one");
+	WAIT(journal, ops->ready(journal) == MC_READ_ONLY);
+	server_make_room();
 	WAIT(journal, ops->ready(journal) == MC_OK && STORED(journal));
 	ops->close(journal);
+}
+END_TEST
+
+START_TEST(a_standby_that_could_not_be_elected_tries_again)
+{
+	const struct journal_reader reader = {.visit = visit};
+	struct journal_loaded loaded;
+
+	server_small();
+	struct journal *leader = lead();
+	struct journal *standby = journal_new();
+	WAIT(leader, STORED(leader));
+	server_fill();
+	etcdctl("del /mooncake/default/leader");
+	/* Nobody is granted a lease while it is full. */
+	for (int i = 0; i < 200; i++) {
+		ck_assert_int_eq(ops->follow(standby, &reader, &loaded), MC_AGAIN);
+		usleep(5000);
+	}
+	server_make_room();
+	WAIT(leader, ops->follow(standby, &reader, &loaded) == MC_OK);
+	ops->close(leader);
+	ops->close(standby);
 }
 END_TEST
 
@@ -455,6 +495,7 @@ int main(void)
 	tcase_add_test(tc, a_standby_follows_and_takes_over_at_once_after_an_orderly_end);
 	tcase_add_test(tc, a_wiped_etcd_ends_the_lead);
 	tcase_add_test(tc, a_full_etcd_is_waited_for);
+	tcase_add_test(tc, a_standby_that_could_not_be_elected_tries_again);
 	tcase_add_test(tc, objects_can_be_left_out);
 	if (installed)
 		suite_add_tcase(suite, tc);
