@@ -59,6 +59,7 @@ struct etcd_journal {
 	struct standby *standby; /* NULL while this one leads */
 	bool leading;
 	uint64_t resigned_ns; /* when it was asked to stop leading; 0: it was not */
+	bool resigned;	      /* the last word is on its way */
 	struct writer key;
 	struct writer value;
 	struct journal_counters counters;
@@ -329,6 +330,7 @@ static enum mc_status follow(struct journal *journal, const struct journal_reade
 	if (etcd->resigned_ns)
 		leader_resign(etcd->leader);
 	etcd->resigned_ns = 0;
+	etcd->resigned = false;
 	if (!etcd->standby) {
 		struct standby_config config = {
 			.etcd = &etcd->config,
@@ -451,13 +453,21 @@ static void counters(const struct journal *journal, struct journal_counters *cou
 	counters->bytes = state.bytes;
 }
 
-/* The last changes go out first, and the word that they were the last. */
+/*
+ * The last changes go out first, and when all are there the word that they were the
+ * last: beside them it could arrive alone, and nobody would look for what is missing.
+ */
 static enum mc_status resigning(struct etcd_journal *etcd, const struct etcd_queue_state *state)
 {
 	bool late = clock_ns() - etcd->resigned_ns > RESIGN_NS;
 
 	if (state->bytes > 0 && !late)
 		return MC_READ_ONLY;
+	if (state->bytes == 0 && !etcd->resigned) {
+		etcd->resigned = true;
+		mark_put(etcd, true);
+		return MC_READ_ONLY;
+	}
 	leader_resign(etcd->leader);
 	return MC_STALE;
 }
@@ -521,7 +531,6 @@ static void resign(struct journal *journal)
 		return;
 	etcd->resigned_ns = clock_ns();
 	failpoint("resign.asked");
-	mark_put(etcd, true);
 }
 
 static void lost(struct journal *journal)

@@ -202,6 +202,46 @@ START_TEST(a_new_directory_in_the_place_of_a_removed_one_is_there_before_what_is
 }
 END_TEST
 
+/* The last leader has said that it ended in order. */
+static bool closed(void)
+{
+	struct etcd_config config = {.endpoints = server.client};
+	struct writer value;
+	struct etcd *etcd;
+
+	writer_init(&value);
+	ck_assert_int_eq(etcd_open(&config, &etcd), MC_OK);
+	ck_assert_int_eq(etcd_get_wait(etcd, ETCD_TEXT("/mooncake/default/journal"), &value),
+			 MC_OK);
+	etcd_close(etcd);
+	bool is = value.size > 6 && memcmp(value.data, "closed", 6) == 0;
+	writer_fini(&value);
+	return is;
+}
+
+START_TEST(who_steps_down_says_so_when_all_is_there)
+{
+	CLEANUP_FREE char *large = calloc(1, 100001);
+	struct journal *journal = lead();
+	char key[64];
+
+	memset(large, 'x', 100000);
+	WAIT(journal, STORED(journal));
+	etcd_server_pause(&server);
+	for (unsigned i = 1; i <= 6; i++)
+		put_one(journal, i, large);
+	ops->resign(journal);
+	kill(server.pid, SIGCONT);
+	WAIT(journal, ops->ready(journal) == MC_STALE);
+	/* On a machine that is too slow it did not get to say it. */
+	for (unsigned i = 1; closed() && i <= 6; i++) {
+		snprintf(key, sizeof(key), "/mooncake/default/objects/1/n%02u", i);
+		ck_assert_int_gt(revision_of("/mooncake/default/journal"), revision_of(key));
+	}
+	ops->close(journal);
+}
+END_TEST
+
 START_TEST(answers_wait_for_etcd_only_if_they_must)
 {
 	said.ack_sync = _i;
@@ -487,6 +527,7 @@ int main(void)
 	tcase_add_test(tc, the_last_word_is_in_etcd_whatever_the_order);
 	tcase_add_test(tc,
 		       a_new_directory_in_the_place_of_a_removed_one_is_there_before_what_is_in_it);
+	tcase_add_test(tc, who_steps_down_says_so_when_all_is_there);
 	tcase_add_loop_test(tc, answers_wait_for_etcd_only_if_they_must, 0, 2);
 	tcase_add_test(tc, a_full_queue_refuses_changes_until_etcd_is_back);
 	tcase_add_test(tc, a_leader_that_cannot_renew_refuses_changes_and_comes_back);
