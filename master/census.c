@@ -49,13 +49,14 @@ static void walk_begin(struct mc_master *master, struct census *census)
 {
 	census->due = census->again = false;
 	census->walking = true;
+	census->began_ms = master->now_ms;
 	census->wanted_max = 1;
 	census->level_last = 1;
 	census->lacking_now = 0;
 	pass_begin(master, census, 1);
 }
 
-/* When the next node that was lost stops counting. */
+/* When the next node that was lost stops counting; now, if one did while this walk was on. */
 static void losses_look(struct mc_master *master, struct census *census)
 {
 	uint64_t grace_ms = (uint64_t)master->ttl_ms + master->repair_delay_ms;
@@ -64,7 +65,7 @@ static void losses_look(struct mc_master *master, struct census *census)
 		const struct node *node = &master->nodes.table[i];
 		uint64_t lost_ms = standing_lost_ms(master, node);
 		if (node->state == NODE_ABSENT && node->replicas > 0 &&
-		    lost_ms + grace_ms > master->now_ms)
+		    lost_ms + grace_ms > census->began_ms)
 			census_look(census, lost_ms + grace_ms);
 	}
 }

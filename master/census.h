@@ -22,7 +22,8 @@ struct census {
 	bool again; /* asked for while it walked */
 	uint64_t due_ms;
 	uint64_t again_ms;
-	size_t position; /* in the table of ids */
+	uint64_t began_ms; /* the walk, or the last one */
+	size_t position;   /* in the table of ids */
 	size_t growths;
 	unsigned level;	      /* readable replicas of the objects of this pass */
 	unsigned level_last;  /* of the objects that lack copies, as seen in this walk */

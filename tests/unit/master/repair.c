@@ -73,6 +73,28 @@ START_TEST(an_object_of_a_lost_node_is_copied_after_the_delay)
 }
 END_TEST
 
+START_TEST(a_node_whose_time_ends_amid_a_walk_is_not_forgotten)
+{
+	struct node *a = node_new(1, "h1");
+	struct node *b = node_new(2, "h2");
+	struct node *c = node_new(3, "h3");
+	node_new(4, "h4");
+
+	copy_on(object_new(a, 1, 2), c, MC_REPLICA_PRIMARY);
+	/* More than one turn looks at. */
+	for (int i = 0; i < 9000; i++)
+		copy_on(object_new(a, 1, 2), b, MC_REPLICA_PRIMARY);
+	lose(c);
+	lose(b);
+	m->now_ms += DELAY_MS - TTL_MS;
+	repair_turn(m, true); /* what c had is looked for, and b may still return */
+	pass(TTL_MS + 1);
+	for (int i = 0; i < 20; i++)
+		pass(1000);
+	ck_assert_uint_eq(counted().queued, 9001);
+}
+END_TEST
+
 START_TEST(a_node_that_flaps_starts_nothing)
 {
 	struct node *a = node_new(1, "h1");
@@ -593,6 +615,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, an_object_of_a_lost_node_is_copied_after_the_delay);
+	tcase_add_test(tc, a_node_whose_time_ends_amid_a_walk_is_not_forgotten);
 	tcase_add_test(tc, a_node_that_flaps_starts_nothing);
 	tcase_add_test(tc, a_master_that_has_just_begun_to_lead_waits_for_its_nodes);
 	tcase_add_test(tc, the_most_endangered_are_copied_first);
