@@ -6,6 +6,7 @@
 #include "master/record.h"
 #include "master/repair.h"
 #include "master/replicas.h"
+#include "master/standing.h"
 
 static struct node *node_numbered(struct mc_master *master, uint32_t id)
 {
@@ -13,6 +14,13 @@ static struct node *node_numbered(struct mc_master *master, uint32_t id)
 		return NULL;
 	struct node *node = &master->nodes.table[id - 1];
 	return node->state == NODE_FREE ? NULL : node;
+}
+
+/* It is away, and had its time to return: also to a leader that has just begun. */
+static bool is_gone(const struct mc_master *master, const struct node *node)
+{
+	return node->state == NODE_ABSENT &&
+	       master->now_ms - standing_lost_ms(master, node) >= master->ttl_ms;
 }
 
 void node_set_read(struct reader *r, struct item *item)
@@ -61,7 +69,7 @@ static uint64_t replicas_walk(struct mc_master *master, const struct session *se
 static enum mc_status node_remove(struct mc_master *master, const struct session *session,
 				  struct node *node, bool all)
 {
-	if (node->state != NODE_ABSENT)
+	if (!is_gone(master, node))
 		return MC_BUSY;
 	if (!all && node->replicas > 0 && replicas_walk(master, session, node, false) > 0)
 		return MC_NOT_EMPTY;
@@ -102,7 +110,7 @@ enum mc_status drain_apply(struct call *call, const struct item *item)
 	if (!node)
 		return MC_NOT_FOUND;
 	put_u8(call->w, node->public.draining);
-	bool told = node->settled || node->state == NODE_ABSENT;
+	bool told = node->settled || is_gone(call->master, node);
 	put_u8(call->w, node->public.draining && told && node->replicas == 0);
 	put_u64(call->w, node->replicas);
 	put_u64(call->w, node->unsafe_known < node->replicas ? node->unsafe_known : node->replicas);

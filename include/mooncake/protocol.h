@@ -214,7 +214,8 @@
  * elsewhere and dropped; DRAIN tells how far that is: replicas it still has, how
  * many of them have no sufficient copies elsewhere as of the last look, and how
  * many objects of the cluster have copies under way or wait for them.
- * Remove is MC_BUSY for a node that is alive, and MC_NOT_EMPTY when it has the
+ * Remove is MC_BUSY for a node that is alive, or may be: a leader that has just
+ * begun gives it the ttl to come back.  It is MC_NOT_EMPTY when the node has the
  * only copy of something, unless MC_NODE_REMOVE_ALL.
  *
  * ANNOUNCE tells what a pool holds, after HELLO.  Per item: MC_OK and the

@@ -150,7 +150,9 @@ static enum exit_code remove_node(struct cluster *cluster, struct master *master
 	status = master_node_set(master, node.id,
 				 cluster->settings->force ? MC_NODE_REMOVE_ALL : MC_NODE_REMOVE);
 	if (status == MC_BUSY)
-		complain("%s is alive: drain it, then end its daemon", named);
+		complain("%s is alive, or its master began a moment ago and can't know: drain it, "
+			 "then end its daemon",
+			 named);
 	else if (status == MC_NOT_EMPTY)
 		complain("%s has the only copy of some objects, which would be lost; --force "
 			 "forgets them too",
@@ -270,8 +272,12 @@ static enum exit_code drain_run(struct cluster *cluster, int count, char **words
 	drain_tell(cluster, &node, &drain);
 	if (drain.done || settings->cancel || settings->detach)
 		return EXIT_CODE_OK;
-	complain("%" PRIu64 " objects of %s have no other place now; it goes on when they have",
-		 drain.left, node.name);
+	if (drain.replicas > 0)
+		complain("%" PRIu64 " objects of %s have no other place now; it goes on when they "
+			 "have",
+			 drain.left, node.name);
+	else
+		complain("%s has not told yet whether it still holds anything", node.name);
 	return EXIT_CODE_FAILED;
 }
 

@@ -162,6 +162,53 @@ START_TEST(who_waits_may_leave)
 }
 END_TEST
 
+static enum mc_status node_set(enum mc_node_op op)
+{
+	put_u32(&b.out, a.node);
+	put_u8(&b.out, (uint8_t)op);
+	return raw_call(&b, MC_VERB_NODE_SET);
+}
+
+/* Time passes, and b is heard. */
+static void pass(uint64_t ms)
+{
+	own_clock_pass(ms);
+	own_clock_beat(&b);
+}
+
+START_TEST(a_node_is_not_forgotten_before_it_had_time_to_come_back)
+{
+	ck_assert_int_eq(node_set(MC_NODE_REMOVE_ALL), MC_BUSY);
+	pass(OWN_CLOCK_TTL_MS - 1);
+	ck_assert_int_eq(node_set(MC_NODE_REMOVE_ALL), MC_BUSY);
+	pass(1);
+	ck_assert_int_eq(node_set(MC_NODE_REMOVE), MC_NOT_EMPTY);
+	ck_assert_int_eq(node_set(MC_NODE_REMOVE_ALL), MC_OK);
+	ck_assert_int_eq(node_set(MC_NODE_REMOVE), MC_NOT_FOUND);
+}
+END_TEST
+
+static bool drained(void)
+{
+	put_u32(&b.out, a.node);
+	ck_assert_int_eq(raw_call(&b, MC_VERB_DRAIN), MC_OK);
+	(void)get_u8(&b.in);
+	return get_u8(&b.in);
+}
+
+/* The records need not have all that it holds. */
+START_TEST(nor_is_it_said_to_be_empty)
+{
+	ck_assert_int_eq(raw_remove(&b, MC_ROOT_ID, "key"), MC_OK);
+	ck_assert_int_eq(node_set(MC_NODE_DRAIN), MC_OK);
+	ck_assert(!drained());
+	pass(OWN_CLOCK_TTL_MS - 1);
+	ck_assert(!drained());
+	pass(1);
+	ck_assert(drained());
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	int count = sizeof(questions) / sizeof(questions[0]);
@@ -172,6 +219,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_name_is_not_free_before_all_have_told);
 	tcase_add_test(tc, a_change_need_not_wait);
 	tcase_add_loop_test(tc, who_waits_may_leave, 0, count);
+	tcase_add_test(tc, a_node_is_not_forgotten_before_it_had_time_to_come_back);
+	tcase_add_test(tc, nor_is_it_said_to_be_empty);
 }
 
 int main(void)
