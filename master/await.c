@@ -83,16 +83,21 @@ void await_read(struct reader *r, struct item *item)
 enum mc_status await_apply(struct call *call, const struct item *item)
 {
 	struct mc_master *master = call->master;
-	const struct entry *entry = catalog_find(&master->catalog, item->id);
+	struct entry *entry = catalog_find(&master->catalog, item->id);
 	struct standing standing;
 
 	if (!entry || entry_is_directory(entry) || entry->version != item->version)
 		return MC_NOT_FOUND;
 	standing_of(master, entry, &standing);
+	/* It may have been published to the leader before, and nobody asks for its copies yet. */
+	if (standing.primaries < item->kind && !master->read_only) {
+		(void)repair_want(master, entry, &standing);
+		standing_of(master, entry, &standing);
+	}
 	if (standing.primaries >= item->kind)
 		return MC_OK;
 	if (!repair_expects(master->repair, item->id))
-		return MC_NO_SPACE;
+		return master->read_only ? MC_READ_ONLY : MC_NO_SPACE;
 	struct wait *wait = malloc(sizeof(*wait));
 	if (!wait)
 		return MC_NO_MEMORY;

@@ -88,7 +88,7 @@ const struct verb_row service_rows[MC_VERB_LIMIT] = {
 	[MC_VERB_POLICY_UNSET] = {policy_prefix_read, NULL, policy_unset_apply, .changes = true},
 	[MC_VERB_POLICIES] = {nothing_read, NULL, policies_apply, .slow = true},
 	[MC_VERB_POLICY] = {policy_prefix_read, NULL, policy_apply},
-	[MC_VERB_AWAIT] = {await_read, NULL, await_apply},
+	[MC_VERB_AWAIT] = {await_read, NULL, await_apply, .gathers_all = true},
 	[MC_VERB_NODE_SET] = {node_set_read, NULL, node_set_apply, .changes = true, .slow = true},
 	[MC_VERB_DRAIN] = {drain_read, NULL, drain_apply},
 };

@@ -42,8 +42,8 @@ static void teardown(void)
 	unlink(journal + strlen("file:"));
 }
 
-/* A node of this name on a host of its own. */
-static void node_begin(struct raw *raw, const char *name, uint8_t uuid)
+/* A node of this name on a host of its own, which has not told what it holds. */
+static void node_hello(struct raw *raw, const char *name, uint8_t uuid)
 {
 	uint8_t bytes[16] = {uuid};
 
@@ -61,6 +61,24 @@ static void node_begin(struct raw *raw, const char *name, uint8_t uuid)
 	raw->node = get_u32(&raw->in);
 	raw->cluster = get_u64(&raw->in);
 	raw->next_id = get_u64(&raw->in);
+}
+
+/* And one that holds nothing. */
+static void node_begin(struct raw *raw, const char *name, uint8_t uuid)
+{
+	node_hello(raw, name, uuid);
+	ck_assert_int_eq(raw_call(raw, MC_VERB_ANNOUNCED), MC_OK);
+}
+
+/* It holds this object. */
+static void announce(struct raw *raw, const char *name, enum mc_replica_kind kind,
+		     const struct mc_attr *attr)
+{
+	put_u16(&raw->out, 1);
+	put_string(&raw->out, name, strlen(name));
+	put_u8(&raw->out, (uint8_t)kind);
+	put_attr(&raw->out, attr);
+	ck_assert_int_eq(raw_call(raw, MC_VERB_ANNOUNCE), MC_OK);
 	ck_assert_int_eq(raw_call(raw, MC_VERB_ANNOUNCED), MC_OK);
 }
 
@@ -233,6 +251,30 @@ START_TEST(a_writer_hears_when_all_nodes_refuse_or_the_object_goes)
 }
 END_TEST
 
+START_TEST(a_writer_may_ask_the_next_leader_for_its_copies)
+{
+	struct raw a;
+	struct raw b;
+
+	node_begin(&a, "a", 1);
+	node_begin(&b, "b", 2);
+	struct mc_attr attr = put_placed(&a, "k", &twice);
+	raw_close(&a);
+	raw_close(&b);
+	stop();
+	start();
+	node_hello(&a, "a", 1);
+	uint64_t request = await(&a, &attr, 2);
+	announce(&a, "k", MC_REPLICA_PRIMARY, &attr);
+	node_begin(&b, "b", 2);
+	ck_assert(raw_push(&b, MC_VERB_REPLICATE));
+	ck_assert_int_eq(tell(&b, MC_REPLICA_ADD, &attr, MC_REPLICA_PRIMARY, 0, MC_OK), MC_OK);
+	ck_assert_int_eq(raw_reply(&a, request), MC_OK);
+	raw_close(&a);
+	raw_close(&b);
+}
+END_TEST
+
 START_TEST(a_writer_that_leaves_while_it_waits_harms_nobody)
 {
 	struct raw a;
@@ -381,12 +423,7 @@ START_TEST(what_a_node_announces_newer_is_copied_again)
 	ck_assert_int_eq(tell(&b, MC_REPLICA_ADD, &attr, MC_REPLICA_PRIMARY, 0, MC_OK), MC_OK);
 	/* A version that the master has not heard of: it lost its last records. */
 	attr.version += 10;
-	put_u16(&a.out, 1);
-	put_string(&a.out, "k", 1);
-	put_u8(&a.out, MC_REPLICA_PRIMARY);
-	put_attr(&a.out, &attr);
-	ck_assert_int_eq(raw_call(&a, MC_VERB_ANNOUNCE), MC_OK);
-	ck_assert_int_eq(raw_call(&a, MC_VERB_ANNOUNCED), MC_OK);
+	announce(&a, "k", MC_REPLICA_PRIMARY, &attr);
 	ck_assert(raw_push(&b, MC_VERB_DROP));
 	ck_assert(raw_push(&b, MC_VERB_REPLICATE));
 	ck_assert_uint_eq(load_u64(b.in.data + 12), attr.version);
@@ -490,6 +527,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_copy_is_asked_for_by_these_bytes_and_a_writer_waits_for_it);
 	tcase_add_test(tc, a_writer_hears_at_once_when_there_is_no_node_for_a_copy);
 	tcase_add_test(tc, a_writer_hears_when_all_nodes_refuse_or_the_object_goes);
+	tcase_add_test(tc, a_writer_may_ask_the_next_leader_for_its_copies);
 	tcase_add_test(tc, a_writer_that_leaves_while_it_waits_harms_nobody);
 	tcase_add_test(tc, kinds_are_changed_by_these_bytes);
 	tcase_add_test(tc, a_damaged_replica_is_dropped_and_copied_again);
