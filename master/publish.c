@@ -328,10 +328,10 @@ static enum mc_status announce_known(struct call *call, const struct item *item,
 		return item->kind == MC_REPLICA_PRIMARY ? republish(call, entry, attr)
 							: MC_NOT_FOUND;
 	}
-	enum mc_replica_kind kind = (enum mc_replica_kind)item->kind;
-	if (kind == MC_REPLICA_PRIMARY)
-		kind = rank_returned(call->master, entry, call->session->node);
-	call->session->announcement.lowered += kind != (enum mc_replica_kind)item->kind;
+	enum mc_replica_kind said = (enum mc_replica_kind)item->kind;
+	enum mc_replica_kind kind = rank_returned(call->master, entry, call->session->node, said);
+	call->session->announcement.lowered +=
+		said == MC_REPLICA_PRIMARY && kind == MC_REPLICA_CACHE;
 	call->session->announcement.known++;
 	return replicas_add(call->master, entry, call->session->node, kind);
 }

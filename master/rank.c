@@ -4,6 +4,7 @@
 
 #include "engine/base/log.h"
 #include "master/placement.h"
+#include "master/policy.h"
 #include "master/replicas.h"
 #include "master/standing.h"
 
@@ -142,22 +143,24 @@ void rank_settle(struct mc_master *master, struct entry *entry,
 }
 
 enum mc_replica_kind rank_returned(struct mc_master *master, const struct entry *entry,
-				   const struct node *node)
+				   const struct node *node, enum mc_replica_kind said)
 {
-	struct standing standing;
+	enum mc_replica_kind kind = said;
 	unsigned others = 0;
 
 	for (uint8_t i = 0; i < entry->replica_count; i++) {
 		uint16_t replica = entry->replicas[i];
-		others += REPLICA_NODE(replica) != node_index(node) &&
-			  rank_readable(master, replica, MC_REPLICA_PRIMARY);
+		if (REPLICA_NODE(replica) != node_index(node))
+			others += rank_readable(master, replica, MC_REPLICA_PRIMARY);
+		else if (REPLICA_KIND(replica) == MC_REPLICA_PRIMARY)
+			kind = MC_REPLICA_PRIMARY;
 	}
-	if (others == 0)
-		return MC_REPLICA_PRIMARY;
-	standing_of(master, entry, &standing);
-	if (others < standing.wanted)
-		return MC_REPLICA_PRIMARY;
-	master->counters.lowered++;
-	master_session_kind(master, node, entry, MC_REPLICA_CACHE);
-	return MC_REPLICA_CACHE;
+	if (kind == MC_REPLICA_PRIMARY && others > 0 && others >= policy_wanted(master, entry))
+		kind = MC_REPLICA_CACHE;
+	if (kind == said)
+		return kind;
+	if (kind == MC_REPLICA_CACHE)
+		master->counters.lowered++;
+	master_session_kind(master, node, entry, kind);
+	return kind;
 }

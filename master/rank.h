@@ -29,8 +29,11 @@ void rank_raise(struct mc_master *master, struct entry *entry, struct standing *
 void rank_settle(struct mc_master *master, struct entry *entry,
 		 const struct mc_placement *placement);
 
-/* The kind under which a primary replica that a node announces is taken back. */
+/*
+ * The kind under which a replica that a node announces is taken back.  What the node
+ * says may be old: that it was raised or lowered may not have reached it.
+ */
 enum mc_replica_kind rank_returned(struct mc_master *master, const struct entry *entry,
-				   const struct node *node);
+				   const struct node *node, enum mc_replica_kind said);
 
 #endif

@@ -268,7 +268,7 @@ START_TEST(a_cache_copy_is_raised_instead_of_copying)
 	ck_assert_uint_eq(counted().queued, 0);
 	/* The first owner comes back: one too many, and it is the one that goes. */
 	nodes_enter(&m->nodes, a, m->now_ms);
-	ck_assert_int_eq(rank_returned(m, entry, a), MC_REPLICA_CACHE);
+	ck_assert_int_eq(rank_returned(m, entry, a, MC_REPLICA_PRIMARY), MC_REPLICA_CACHE);
 }
 END_TEST
 
@@ -314,10 +314,10 @@ START_TEST(who_returns_while_copies_are_missing_stays_primary)
 	struct entry *entry = object_new(a, MIB, 2);
 
 	copy_on(entry, b, MC_REPLICA_PRIMARY);
-	ck_assert_int_eq(rank_returned(m, entry, b), MC_REPLICA_PRIMARY);
-	ck_assert_int_eq(rank_returned(m, entry, a), MC_REPLICA_PRIMARY);
+	ck_assert_int_eq(rank_returned(m, entry, b, MC_REPLICA_PRIMARY), MC_REPLICA_PRIMARY);
+	ck_assert_int_eq(rank_returned(m, entry, a, MC_REPLICA_PRIMARY), MC_REPLICA_PRIMARY);
 	struct node *c = node_new(3, "h3");
-	ck_assert_int_eq(rank_returned(m, entry, c), MC_REPLICA_CACHE);
+	ck_assert_int_eq(rank_returned(m, entry, c, MC_REPLICA_PRIMARY), MC_REPLICA_CACHE);
 }
 END_TEST
 

@@ -325,6 +325,32 @@ START_TEST(kinds_are_changed_by_these_bytes)
 }
 END_TEST
 
+START_TEST(a_copy_that_was_raised_while_its_node_was_away_is_primary_when_it_returns)
+{
+	struct raw a;
+	struct raw b;
+	struct raw c;
+
+	node_begin(&a, "a", 1);
+	node_begin(&b, "b", 2);
+	node_begin(&c, "c", 3);
+	struct mc_attr attr = put_placed(&a, "k", &(struct mc_placement){0});
+	ck_assert_int_eq(tell(&b, MC_REPLICA_ADD, &attr, MC_REPLICA_CACHE, 0, MC_OK), MC_OK);
+	raw_close(&b); /* it is shown until the ttl has passed */
+	ck_assert_int_eq(policy_set("", &(struct mc_placement){.replicas = 2}), MC_OK);
+	for (int i = 0; i < 100 && raw_stat_value(&watcher, "replicas_raised") == 0; i++)
+		usleep(2000);
+	ck_assert_uint_eq(raw_stat_value(&watcher, "replicas_raised"), 1);
+	node_hello(&b, "b", 2);
+	announce(&b, "k", MC_REPLICA_CACHE, &attr);
+	ck_assert(raw_push(&b, MC_VERB_KIND));
+	ck_assert_uint_eq(b.in.data[18], MC_REPLICA_PRIMARY);
+	raw_close(&a);
+	raw_close(&b);
+	raw_close(&c);
+}
+END_TEST
+
 START_TEST(a_damaged_replica_is_dropped_and_copied_again)
 {
 	struct raw a;
@@ -530,6 +556,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_writer_may_ask_the_next_leader_for_its_copies);
 	tcase_add_test(tc, a_writer_that_leaves_while_it_waits_harms_nobody);
 	tcase_add_test(tc, kinds_are_changed_by_these_bytes);
+	tcase_add_test(tc,
+		       a_copy_that_was_raised_while_its_node_was_away_is_primary_when_it_returns);
 	tcase_add_test(tc, a_damaged_replica_is_dropped_and_copied_again);
 	tcase_add_test(tc, policies_are_listed_inherited_taken_back_and_survive_a_restart);
 	tcase_add_test(tc, a_rename_into_a_directory_brings_its_policy);
