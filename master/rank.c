@@ -5,6 +5,7 @@
 #include "engine/base/log.h"
 #include "master/placement.h"
 #include "master/policy.h"
+#include "master/repair.h"
 #include "master/replicas.h"
 #include "master/standing.h"
 
@@ -30,17 +31,24 @@ static bool rank_readable(const struct mc_master *master, uint16_t replica,
 	       node_keeps(&master->nodes.table[REPLICA_NODE(replica)]);
 }
 
-/* The host of a node has a primary replica already. */
+/* Primary replicas on the host of a node. */
+static unsigned host_count(const struct mc_master *master, const struct entry *entry,
+			   const struct node *node)
+{
+	unsigned count = 0;
+
+	for (uint8_t i = 0; i < entry->replica_count; i++) {
+		const struct node *other = &master->nodes.table[REPLICA_NODE(entry->replicas[i])];
+		count += rank_readable(master, entry->replicas[i], MC_REPLICA_PRIMARY) &&
+			 strcmp(other->public.host, node->public.host) == 0;
+	}
+	return count;
+}
+
 static bool host_taken(const struct mc_master *master, const struct entry *entry,
 		       const struct node *node)
 {
-	for (uint8_t i = 0; i < entry->replica_count; i++) {
-		const struct node *other = &master->nodes.table[REPLICA_NODE(entry->replicas[i])];
-		if (rank_readable(master, entry->replicas[i], MC_REPLICA_PRIMARY) &&
-		    strcmp(other->public.host, node->public.host) == 0)
-			return true;
-	}
-	return false;
+	return host_count(master, entry, node) > 0;
 }
 
 /* A copy could be made on a host that has none. */
@@ -80,21 +88,36 @@ bool rank_preferred(const struct mc_master *master, const struct mc_placement *p
 	return false;
 }
 
-/* Lower the youngest that are too many; of preferred nodes only with `all`. */
-static void lower(struct mc_master *master, struct entry *entry,
-		  const struct mc_placement *placement, unsigned surplus, bool all)
+/* Of those that may be lowered one that shares its host, else the youngest; -1: none may. */
+static int lower_choose(const struct mc_master *master, const struct entry *entry,
+			const struct mc_placement *placement, bool all)
 {
 	bool guided = placement && placement->preferred_count > 0;
+	int youngest = -1;
 
-	for (int i = 0; i < entry->replica_count && surplus > 0; i++) {
+	for (int i = 0; i < entry->replica_count; i++) {
 		/* Where nodes are preferred the writer's own copy, the oldest, goes first. */
-		uint8_t place = (uint8_t)(guided ? i : entry->replica_count - 1 - i);
+		int place = guided ? i : entry->replica_count - 1 - i;
 		uint16_t replica = entry->replicas[place];
 		if (!rank_readable(master, replica, MC_REPLICA_PRIMARY) ||
 		    (!all && rank_preferred(master, placement, replica)))
 			continue;
-		kind_set(master, entry, place, MC_REPLICA_CACHE);
-		surplus--;
+		if (host_count(master, entry, &master->nodes.table[REPLICA_NODE(replica)]) > 1)
+			return place;
+		youngest = youngest < 0 ? place : youngest;
+	}
+	return youngest;
+}
+
+/* Lower what is too much; of preferred nodes only with `all`. */
+static void lower(struct mc_master *master, struct entry *entry,
+		  const struct mc_placement *placement, unsigned surplus, bool all)
+{
+	for (; surplus > 0; surplus--) {
+		int place = lower_choose(master, entry, placement, all);
+		if (place < 0)
+			return;
+		kind_set(master, entry, (uint8_t)place, MC_REPLICA_CACHE);
 	}
 }
 
@@ -147,16 +170,25 @@ enum mc_replica_kind rank_returned(struct mc_master *master, const struct entry 
 {
 	enum mc_replica_kind kind = said;
 	unsigned others = 0;
+	bool crowded = false;
 
 	for (uint8_t i = 0; i < entry->replica_count; i++) {
 		uint16_t replica = entry->replicas[i];
-		if (REPLICA_NODE(replica) != node_index(node))
-			others += rank_readable(master, replica, MC_REPLICA_PRIMARY);
-		else if (REPLICA_KIND(replica) == MC_REPLICA_PRIMARY)
+		const struct node *other = &master->nodes.table[REPLICA_NODE(replica)];
+		if (other == node && REPLICA_KIND(replica) == MC_REPLICA_PRIMARY)
 			kind = MC_REPLICA_PRIMARY;
+		if (other == node || !rank_readable(master, replica, MC_REPLICA_PRIMARY))
+			continue;
+		others++;
+		crowded |= host_count(master, entry, other) > 1;
 	}
-	if (kind == MC_REPLICA_PRIMARY && others > 0 && others >= policy_wanted(master, entry))
-		kind = MC_REPLICA_CACHE;
+	if (kind == MC_REPLICA_PRIMARY && others > 0 && others >= policy_wanted(master, entry)) {
+		/* One of two that share a host goes instead, when a walk comes by. */
+		if (crowded && !host_taken(master, entry, node))
+			repair_look(master, master->repair_delay_ms);
+		else
+			kind = MC_REPLICA_CACHE;
+	}
 	if (kind == said)
 		return kind;
 	if (kind == MC_REPLICA_CACHE)

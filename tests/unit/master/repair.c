@@ -321,6 +321,54 @@ START_TEST(who_returns_while_copies_are_missing_stays_primary)
 }
 END_TEST
 
+static bool is_primary(const struct entry *entry, const struct node *node)
+{
+	for (uint8_t i = 0; i < entry->replica_count; i++) {
+		if (REPLICA_NODE(entry->replicas[i]) == node_index(node))
+			return REPLICA_KIND(entry->replicas[i]) == MC_REPLICA_PRIMARY;
+	}
+	return false;
+}
+
+START_TEST(of_too_many_replicas_those_that_share_a_host_are_lowered)
+{
+	struct node *a = node_new(1, "h1");
+	struct node *b = node_new(2, "h1");
+	struct node *c = node_new(3, "h2");
+	struct entry *entry = object_new(a, MIB, 2);
+
+	pass(0);
+	copy_on(entry, b, MC_REPLICA_PRIMARY);
+	copy_on(entry, c, MC_REPLICA_PRIMARY);
+	repair_changed(m, entry);
+	ck_assert_uint_eq(stands(entry).primaries, 2);
+	ck_assert(is_primary(entry, c));
+}
+END_TEST
+
+START_TEST(replicas_are_on_two_hosts_again_when_the_second_returns)
+{
+	struct node *a = node_new(1, "h1");
+	struct node *b = node_new(2, "h1");
+	struct node *c = node_new(3, "h2");
+	struct entry *entry = object_new(a, MIB, 2);
+
+	copy_on(entry, c, MC_REPLICA_PRIMARY);
+	pass(0);
+	lose(c);
+	pass(DELAY_MS + 1);
+	ck_assert_uint_eq(repair_flight(m->repair, entry->id), b->public.id);
+	arrive(entry);
+	nodes_enter(&m->nodes, c, m->now_ms);
+	copy_on(entry, c, rank_returned(m, entry, c, MC_REPLICA_PRIMARY));
+	nodes_settle(c);
+	for (int i = 0; i < 5; i++)
+		pass(DELAY_MS);
+	ck_assert_uint_eq(stands(entry).primaries, 2);
+	ck_assert(is_primary(entry, c));
+}
+END_TEST
+
 START_TEST(a_node_that_refuses_is_not_asked_again_and_a_new_one_is)
 {
 	struct node *a = node_new(1, "h1");
@@ -625,6 +673,8 @@ int main(void)
 	tcase_add_test(tc, a_cache_copy_on_the_same_host_is_raised_only_when_there_is_no_other);
 	tcase_add_test(tc, an_object_with_many_cache_copies_on_one_host_still_gets_another_host);
 	tcase_add_test(tc, who_returns_while_copies_are_missing_stays_primary);
+	tcase_add_test(tc, of_too_many_replicas_those_that_share_a_host_are_lowered);
+	tcase_add_test(tc, replicas_are_on_two_hosts_again_when_the_second_returns);
 	tcase_add_test(tc, a_node_that_refuses_is_not_asked_again_and_a_new_one_is);
 	tcase_add_test(tc, a_copy_to_a_node_that_is_lost_goes_to_another);
 	tcase_add_test(tc, a_writer_waits_for_no_more_copies_than_are_wanted);
