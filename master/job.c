@@ -35,6 +35,8 @@ static void enqueue(struct jobs *jobs, struct job *job, unsigned queue)
 
 static void dequeue(struct jobs *jobs, struct job *job)
 {
+	if (jobs->queues[job->queue].resume == job)
+		jobs->queues[job->queue].resume = job->next;
 	if (job->previous)
 		job->previous->next = job->next;
 	else

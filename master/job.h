@@ -51,6 +51,7 @@ struct jobs {
 	struct {
 		struct job *first;
 		struct job *last;
+		struct job *resume; /* with whom the next look goes on; NULL: at the beginning */
 	} queues[JOB_QUEUES];
 	struct {
 		uint64_t bytes;

@@ -18,7 +18,7 @@
 #include "master/standing.h"
 
 #define GIVE_MAX      512u    /* jobs given to nodes in one turn */
-#define BUSY_MAX      32u     /* jobs of a queue that had to wait, before the rest is left alone */
+#define BUSY_MAX      16u     /* jobs in a row that had to wait, before others have a turn */
 #define LATE_BYTES_MS 10000u  /* a slow node brings so many bytes in a millisecond */
 #define LOOK_MS	      250u    /* between looks at copies that are late */
 #define RETRY_MS_MAX  300000u /* before objects that found no place are tried again */
@@ -315,22 +315,42 @@ static bool job_step(struct mc_master *master, struct job *job)
 	return true;
 }
 
+/* What is left of a turn. */
+struct giving {
+	unsigned left; /* jobs */
+	bool broke;    /* nothing of the budget */
+};
+
+/* From a job on, until enough had to wait; returns with whom to go on. */
+static struct job *give_from(struct mc_master *master, struct job *job, struct giving *giving)
+{
+	struct budget *budget = &master->repair->budget;
+	unsigned waiting = 0;
+
+	while (job && giving->left > 0 && waiting < BUSY_MAX) {
+		struct job *next = job->next;
+		giving->broke = job->queue != JOB_FRESH && !budget_has(budget, master->now_ms);
+		if (giving->broke)
+			break;
+		giving->left--;
+		waiting += !job_step(master, job);
+		job = next;
+	}
+	return job;
+}
+
 static void give(struct mc_master *master)
 {
-	struct repair *repair = master->repair;
-	unsigned given = 0;
+	struct jobs *jobs = &master->repair->jobs;
+	struct giving giving = {.left = GIVE_MAX};
 
-	for (unsigned queue = JOB_FRESH; queue < JOB_FLYING; queue++) {
-		struct job *job = repair->jobs.queues[queue].first;
-		unsigned waiting = 0;
-		while (job && given < GIVE_MAX && waiting < BUSY_MAX) {
-			struct job *next = job->next;
-			if (queue != JOB_FRESH && !budget_has(&repair->budget, master->now_ms))
-				return;
-			given++;
-			waiting += !job_step(master, job);
-			job = next;
-		}
+	for (unsigned queue = JOB_FRESH; queue < JOB_FLYING && !giving.broke; queue++) {
+		struct job *rest = give_from(master, jobs->queues[queue].first, &giving);
+		/* Behind the oldest, all waiting for one busy node, may be some for others. */
+		struct job *resume = jobs->queues[queue].resume;
+		if (rest && !giving.broke)
+			jobs->queues[queue].resume =
+				give_from(master, resume ? resume : rest, &giving);
 	}
 }
 

@@ -640,6 +640,38 @@ START_TEST(a_node_gets_so_many_copies_at_once_and_no_more)
 }
 END_TEST
 
+START_TEST(copies_for_a_busy_node_hold_up_none_for_others)
+{
+	const struct mc_placement liked = {
+		.replicas = 2, .preferred_count = 1, .preferred = {"n2"}};
+	struct node *a = node_new(1, "h1");
+	struct entry *entries[1000];
+
+	node_new(2, "h2");
+	const struct node *c = node_new(3, "h3");
+	pass(0);
+	for (int i = 0; i < 1000; i++) {
+		entries[i] = object_new(a, MIB, 2);
+		repair_published(m, entries[i], &liked, false);
+	}
+	pass(0);
+	ck_assert_uint_eq(counted().flights, REPAIR_FLIGHT_MAX);
+	struct entry *entry = object_new(a, MIB, 2);
+	repair_published(m, entry, NULL, false);
+	for (int i = 0; i < 70; i++)
+		pass(0);
+	ck_assert_uint_eq(repair_flight(m->repair, entry->id), c->public.id);
+	arrive(entry);
+	/* And all the others come to an end, the oldest first. */
+	for (int i = 0; i < 1000; i++) {
+		ck_assert_uint_ne(repair_flight(m->repair, entries[i]->id), 0);
+		arrive(entries[i]);
+		pass(0);
+	}
+	ck_assert_uint_eq(counted().queued, 0);
+}
+END_TEST
+
 START_TEST(a_budget_saves_up_no_more_than_a_second)
 {
 	struct budget budget;
@@ -687,6 +719,7 @@ int main(void)
 	tcase_add_test(tc, an_evicted_copy_is_made_again_only_where_there_is_room);
 	tcase_add_test(tc, a_late_copy_is_given_to_another_node);
 	tcase_add_test(tc, a_node_gets_so_many_copies_at_once_and_no_more);
+	tcase_add_test(tc, copies_for_a_busy_node_hold_up_none_for_others);
 	tcase_add_test(tc, a_budget_saves_up_no_more_than_a_second);
 	suite_add_tcase(suite, tc);
 	return suite_run(suite);
