@@ -88,8 +88,8 @@ void fetch_end(struct fetch *fetch, enum mc_status status)
 	struct puller *puller = fetch->puller;
 
 	pthread_mutex_lock(&puller->lock);
-	/* All bytes are here: the owner may evict it again. */
-	if (status == MC_OK && fetch->link && !puller->config.descriptors)
+	/* All bytes are here: the owner may evict it again.  Who moved them has told it so. */
+	if (status == MC_OK && fetch->link && !puller->config.descriptors && !fetch->moving)
 		puller_release_locked(puller, fetch->link, fetch->attr.id, fetch->attr.version);
 	fetch_detach_locked(fetch);
 	pthread_mutex_unlock(&puller->lock);

@@ -326,6 +326,40 @@ START_TEST(what_is_lent_is_held_until_it_is_given_back)
 }
 END_TEST
 
+START_TEST(who_lets_go_takes_nothing_from_another)
+{
+	struct world world;
+	struct getting first, second;
+	bool lends = world_ops(_i)->give_back != NULL;
+
+	world_init(&world, _i);
+	/* Where bytes are sent nothing is lent. */
+	if (world_pull_flag(world.ops) == 0) {
+		world_fini(&world);
+		return;
+	}
+	uint64_t id = fake_add(&world.fake, 0, 20 * MIB);
+	getting_init(&first, world.puller, id, 0, 5000);
+	getting_init(&second, world.puller, id, 0, 5000);
+	/* Read in pieces, of which the last is asked for long after the first pull has ended. */
+	second.slow_us = 700000;
+	getting_start(&second, world.endpoint);
+	getting_start(&first, world.endpoint);
+	ck_assert_int_eq(getting_wait(&first), MC_OK);
+	getting_give_back(&first);
+	ck_assert_int_eq(getting_wait(&second), MC_OK);
+	getting_check(&second, &world.fake);
+	if (lends) {
+		usleep(1500000);
+		ck_assert_uint_eq(world_counters(world.owner).holds, 1);
+	}
+	getting_fini(&first);
+	getting_fini(&second);
+	world_wait_until_nothing_is_held(&world);
+	world_fini(&world);
+}
+END_TEST
+
 START_TEST(a_wrong_endpoint_is_refused)
 {
 	struct world world;
@@ -495,6 +529,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(right, a_wanted_range_comes_before_the_rest, 0, TRANSPORTS);
 	tcase_add_loop_test(right, one_version_is_held_for_a_pull_in_many_requests, 0, TRANSPORTS);
 	tcase_add_loop_test(right, what_is_lent_is_held_until_it_is_given_back, 0, TRANSPORTS);
+	tcase_add_loop_test(right, who_lets_go_takes_nothing_from_another, 0, TRANSPORTS);
 	tcase_add_loop_test(right, a_wrong_endpoint_is_refused, 0, TRANSPORTS);
 	tcase_add_loop_test(failing, a_killed_peer_ends_its_own_pulls_only, 0, TRANSPORTS);
 	tcase_add_loop_test(failing, a_stopped_peer_times_out_and_may_come_back, 0, TRANSPORTS);
