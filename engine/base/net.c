@@ -190,6 +190,20 @@ void net_tune(int fd)
 			  strerror(errno));
 }
 
+void net_watch_peer(int fd)
+{
+	int one = 1, idle_s = 10, each_s = 5, count = 4;
+	unsigned unacknowledged_ms = 30000;
+
+	/* A kernel that refuses one notices later. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &each_s, sizeof(each_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms,
+			 sizeof(unacknowledged_ms));
+}
+
 static void tune(int fd, const struct net_address *address)
 {
 	if (address->storage.ss_family != AF_UNIX)

@@ -345,6 +345,8 @@ static void visitor_add(struct owner *owner, int fd)
 		close(fd);
 		return;
 	}
+	if (!owner->config.local)
+		net_watch_peer(fd);
 	visitor->watch = (struct watch){.ready = visitor_ready, .fd = fd};
 	visitor->owner = owner;
 	visitor->active_ns = clock_ns();

@@ -9,7 +9,8 @@
  *
  * An object stays held for a visitor while it is lent to it (descriptors), or
  * for OWNER_KEEP_MS after its last request (bytes), so that a pull in many
- * requests sees one version.
+ * requests sees one version.  A visitor whose machine is gone is noticed
+ * (net_watch_peer()), and what was lent to it is held no longer.
  *
  * Ownership   The owner owns the listening socket after owner_start.
  * Threads     One thread of its own; the source is called on it.

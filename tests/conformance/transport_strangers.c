@@ -15,6 +15,7 @@
 #include "engine/rpc/wire.h"
 #include "tests/support/suite.h"
 #include "tests/support/transport_world.h"
+#include "tests/support/vanish.h"
 
 static int open_fd_count(void)
 {
@@ -210,6 +211,28 @@ START_TEST(a_thousand_failed_visits_leak_nothing)
 }
 END_TEST
 
+START_TEST(a_visitor_whose_machine_is_gone_holds_nothing_for_long)
+{
+	struct world world;
+	uint8_t bytes[64];
+
+	world_init(&world, _i);
+	uint32_t flag = world_pull_flag(world.ops);
+	uint64_t id = fake_add(&world.fake, 0, MIB);
+	int fd = raw_connect(&world);
+	send_all(fd, bytes, pull_frame(bytes, flag, id, 0, 0));
+	ck_assert_int_eq(read_reply(fd).status, MC_OK);
+	ck_assert_uint_eq(world_counters(world.owner).holds, 1);
+	/* Between processes of one host there is no such thing. */
+	bool vanishes = !world.ops->give_back && vanish_when_closed(fd);
+	close(fd);
+	for (int i = 0; i < 300 && vanishes && world_counters(world.owner).holds > 0; i++)
+		usleep(100000);
+	world_wait_until_nothing_is_held(&world);
+	world_fini(&world);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("transport strangers");
@@ -222,6 +245,9 @@ static Suite *suite(void)
 			    TRANSPORTS);
 	tcase_add_loop_test(strange, an_oversized_frame_closes_the_connection, 0, TRANSPORTS);
 	tcase_add_loop_test(strange, a_thousand_failed_visits_leak_nothing, 0, TRANSPORTS);
+	/* The last two rows are two of these, attended to. */
+	tcase_add_loop_test(strange, a_visitor_whose_machine_is_gone_holds_nothing_for_long, 0,
+			    TRANSPORTS - 2);
 	suite_add_tcase(s, strange);
 	return s;
 }

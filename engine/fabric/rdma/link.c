@@ -16,6 +16,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/net.h"
 #include "engine/fabric/rdma/handshake.h"
 #include "engine/fabric/rdma/internal.h"
 
@@ -51,6 +52,7 @@ static enum mc_status link_new(struct rdma_fabric *fabric, int fd, uint32_t even
 
 	if (!link)
 		return MC_NO_MEMORY;
+	net_watch_peer(fd);
 	link->fd = fd;
 	link->watch.kind = WATCH_LINK;
 	link->watch.of = link;

@@ -1,8 +1,6 @@
 #include "engine/fabric/tcp/tcp.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,21 +21,6 @@ static struct tcp_peer *peer_of(struct fabric_peer *peer)
 {
 	MUST(peer->fabric->ops == &fabric_tcp_ops);
 	return container_of(peer, struct tcp_peer, peer);
-}
-
-void tcp_socket_tune(int fd)
-{
-	int one = 1, idle_s = 10, each_s = 5, count = 4;
-	unsigned unacknowledged_ms = 30000;
-
-	/* None of these is needed to be right, so a kernel that refuses one is no error. */
-	net_tune(fd);
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &each_s, sizeof(each_s));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms,
-			 sizeof(unacknowledged_ms));
 }
 
 /* --- open and close --------------------------------------------------------------- */

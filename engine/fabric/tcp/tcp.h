@@ -71,9 +71,6 @@ struct tcp_peer {
 
 extern const struct fabric_ops fabric_tcp_ops;
 
-/* Options of every connection: no delay, and a peer that vanished is noticed. */
-void tcp_socket_tune(int fd);
-
 /* See that somebody looks at the clock as long as slices are under way. */
 void tcp_tick(struct tcp *tcp);
 

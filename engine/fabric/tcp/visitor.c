@@ -1,7 +1,5 @@
 #include "engine/fabric/tcp/visitor.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +8,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/net.h"
 #include "engine/fabric/tcp/tcp.h"
 
 #define DIRECT_SIZE (8u << 10) /* bodies from here on are received where they belong */
@@ -341,7 +340,8 @@ void visitor_new(struct warden *warden, int fd)
 		return;
 	}
 	memset(visitor, 0, offsetof(struct visitor, input));
-	tcp_socket_tune(fd);
+	net_tune(fd);
+	net_watch_peer(fd);
 	visitor->warden = warden;
 	visitor->fd = fd;
 	visitor->since_ns = clock_ns();

@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "engine/base/buffer.h"
+#include "engine/base/cleanup.h"
 #include "engine/base/net.h"
 #include "tests/support/suite.h"
+#include "tests/support/vanish.h"
 #include "tests/unit/fabric/rdma/pair.h"
 
 static void set_up(void)
@@ -523,6 +525,36 @@ START_TEST(strangers_are_not_listened_to)
 }
 END_TEST
 
+/* Our end of the connection to the other fabric. */
+static int handshake_socket(const struct pair *pair)
+{
+	struct net_address address, peer;
+
+	ck_assert_int_eq(net_parse(pair->to.desc->endpoints[0] + strlen("rdma:"), &address), MC_OK);
+	for (int fd = 0; fd < 1024; fd++) {
+		peer.size = sizeof(peer.storage);
+		if (getpeername(fd, (struct sockaddr *)&peer.storage, &peer.size) == 0 &&
+		    net_port(&peer) == net_port(&address))
+			return fd;
+	}
+	ck_abort_msg("there is no connection");
+	return -1;
+}
+
+START_TEST(a_peer_whose_machine_is_gone_keeps_no_queue_pairs)
+{
+	struct pair *pair = pair_new(NULL);
+	uint64_t until = clock_ns() + 3 * PAIR_PATIENCE;
+
+	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 64), MC_OK);
+	bool vanishes = vanish_when_closed(handshake_socket(pair));
+	ops->disconnect(STEAL(pair->peer));
+	while (vanishes && !side_unconnected(&pair->to) && clock_ns() < until)
+		poll(NULL, 0, 100);
+	pair_free(pair);
+}
+END_TEST
+
 /* --- at rest --------------------------------------------------------------------------- */
 
 #define MANY_PEERS 100u
@@ -674,6 +706,7 @@ static TCase *peers_case(void)
 	tcase_add_loop_test(tcase, strangers_are_not_listened_to, 0, COUNT(strange));
 	tcase_add_test(tcase, paths_that_fail_together_are_a_line_a_second);
 	tcase_add_test(tcase, a_path_that_failed_last_is_not_kept_quiet);
+	tcase_add_test(tcase, a_peer_whose_machine_is_gone_keeps_no_queue_pairs);
 	tcase_add_test(tcase, an_idle_fabric_costs_nothing);
 	return tcase;
 }
