@@ -169,7 +169,7 @@ enum mc_status held_get(struct visitor *visitor, const struct pull_request *requ
 		source_release(owner, &fresh);
 		return MC_OK;
 	}
-	if (!owner->config.lends && visitor->held_count >= OWNER_KEPT_MAX)
+	if (owner_keeps(owner) && visitor->held_count >= OWNER_KEPT_MAX)
 		held_expire(visitor, 0, true);
 	*found = held_add(visitor, &fresh);
 	if (!*found) {

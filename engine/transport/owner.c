@@ -65,6 +65,11 @@ void owner_accept(struct visitor *visitor, const struct pull_request *request,
 	answer->remaining = length;
 }
 
+bool owner_keeps(const struct owner *owner)
+{
+	return !owner->config.lends || owner->config.drop;
+}
+
 void owner_lend(struct visitor *visitor, struct held *held)
 {
 	visitor->answer.held = held;
@@ -403,7 +408,7 @@ static void look_after(struct owner *owner, uint64_t now_ns)
 		bool stuck = visitor->answer.head_size && silent_ns > OWNER_STUCK_MS * MS_NS;
 		if (stuck || (!visitor->held_count && silent_ns > OWNER_IDLE_MS * MS_NS))
 			visitor_drop(visitor);
-		else if ((!owner->config.lends || owner->config.drop) && visitor->held_count)
+		else if (owner_keeps(owner) && visitor->held_count)
 			kept = true;
 	}
 	if (owner->visitors)

@@ -109,6 +109,9 @@ void owner_stop(struct owner *owner);
 /* Fill in what the owner's side counts. */
 void owner_counters(struct owner *owner, struct transport_counters *counters);
 
+/* What is not lent (any more) is kept for a while, for whoever asks again. */
+bool owner_keeps(const struct owner *owner);
+
 /* For respond(): make the answer a refusal, or the head of a success. */
 void owner_refuse(struct visitor *visitor, const struct pull_request *request,
 		  enum mc_status status);

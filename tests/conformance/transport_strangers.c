@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 #include "engine/rpc/wire.h"
+#include "engine/transport/owner.h"
 #include "tests/support/suite.h"
 #include "tests/support/transport_world.h"
 #include "tests/support/vanish.h"
@@ -81,6 +82,18 @@ static struct frame read_reply(int fd)
 		free(body);
 	}
 	return frame;
+}
+
+static size_t release_frame(uint8_t *bytes, uint64_t id, uint64_t version)
+{
+	struct frame frame = {.kind = MC_FRAME_PUSH, .verb = MC_VERB_RELEASE, .size = 16};
+	struct writer w;
+
+	frame_encode(bytes, &frame);
+	writer_init_fixed(&w, bytes + MC_FRAME_HEADER_SIZE, 16);
+	put_u64(&w, id);
+	put_u64(&w, version);
+	return MC_FRAME_HEADER_SIZE + 16;
 }
 
 START_TEST(garbage_closes_its_own_connection_only)
@@ -211,6 +224,28 @@ START_TEST(a_thousand_failed_visits_leak_nothing)
 }
 END_TEST
 
+START_TEST(of_what_a_visitor_let_go_little_is_kept)
+{
+	struct world world;
+	uint8_t bytes[64];
+
+	world_init(&world, _i);
+	uint32_t flag = world_pull_flag(world.ops);
+	uint64_t id = fake_add(&world.fake, 0, 4096);
+	int fd = raw_connect(&world);
+	for (uint64_t version = 1; version <= 3ull * OWNER_KEPT_MAX; version++) {
+		atomic_store(&world.fake.version, version);
+		send_all(fd, bytes, pull_frame(bytes, flag, id, 0, 4096));
+		ck_assert_int_eq(read_reply(fd).status, MC_OK);
+		send_all(fd, bytes, release_frame(bytes, id, version));
+		ck_assert_uint_le(world_counters(world.owner).holds, OWNER_KEPT_MAX);
+	}
+	close(fd);
+	world_wait_until_nothing_is_held(&world);
+	world_fini(&world);
+}
+END_TEST
+
 START_TEST(a_visitor_whose_machine_is_gone_holds_nothing_for_long)
 {
 	struct world world;
@@ -245,6 +280,7 @@ static Suite *suite(void)
 			    TRANSPORTS);
 	tcase_add_loop_test(strange, an_oversized_frame_closes_the_connection, 0, TRANSPORTS);
 	tcase_add_loop_test(strange, a_thousand_failed_visits_leak_nothing, 0, TRANSPORTS);
+	tcase_add_loop_test(strange, of_what_a_visitor_let_go_little_is_kept, 0, TRANSPORTS);
 	/* The last two rows are two of these, attended to. */
 	tcase_add_loop_test(strange, a_visitor_whose_machine_is_gone_holds_nothing_for_long, 0,
 			    TRANSPORTS - 2);
