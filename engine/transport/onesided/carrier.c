@@ -17,10 +17,15 @@
 #define AHEAD	  2u /* pieces in flight */
 #define HOSTS_MAX 4096u
 
-/* A peer that was read from: its channel stays, whatever object is asked for. */
+/*
+ * A peer that was read from: its channel stays, whatever object is asked for, as long
+ * as something is now and then.  (One that was started again has another name.)
+ */
 struct host {
 	struct host *next;
 	mc_segment_id segment;
+	unsigned users;	  /* jobs under way */
+	uint64_t used_ns; /* when the last of them ended */
 	char name[SEGMENT_NAME_SIZE];
 };
 
@@ -42,6 +47,7 @@ struct job {
 	struct segment_desc *desc;
 	const uint8_t *sums;
 	struct transport_target target;
+	struct host *host; /* NULL: the segment is its own */
 	mc_segment_id segment;
 	uint64_t address; /* of the object, at its owner */
 	struct piece pieces[AHEAD];
@@ -58,41 +64,93 @@ static struct host *host_locked(const struct carrier *carrier, const char *name)
 	return host;
 }
 
-/* Remember how the peer is reached.  False: it will be connected to anew. */
-static bool host_note(struct carrier *carrier, const struct segment_desc *desc,
-		      mc_segment_id segment)
+/* Remember how the peer is reached, by the segment of this job. */
+static void host_note(struct carrier *carrier, struct job *job)
 {
 	struct host *host = calloc(1, sizeof(*host));
 
 	if (!host)
-		return false;
-	snprintf(host->name, sizeof(host->name), "%s", desc->name);
-	host->segment = segment;
+		return;
+	snprintf(host->name, sizeof(host->name), "%s", job->desc->name);
+	host->segment = job->segment;
+	host->users = 1;
 	WITH_LOCK(&carrier->lock);
-	if (carrier->host_count == HOSTS_MAX || host_locked(carrier, desc->name)) {
+	if (carrier->host_count == HOSTS_MAX || host_locked(carrier, host->name)) {
 		free(host);
-		return false;
+		return;
 	}
 	host->next = carrier->hosts;
 	carrier->hosts = host;
 	carrier->host_count++;
-	return true;
+	job->host = host;
 }
 
-/* Open the object as a segment of its own.  *kept: it stays open, for the next of this peer. */
-static enum mc_status open_object(struct carrier *carrier, struct job *job, bool *kept)
+/* Take out those that nothing was read from lately. */
+static struct host *take_idle_locked(struct carrier *carrier, uint64_t now_ns)
+{
+	struct host *idle = NULL;
+
+	for (struct host **at = &carrier->hosts; *at;) {
+		struct host *host = *at;
+		if (host->users > 0 || now_ns < host->used_ns + CARRIER_IDLE_MS * 1000000ull) {
+			at = &host->next;
+			continue;
+		}
+		*at = host->next;
+		carrier->host_count--;
+		host->next = idle;
+		idle = host;
+	}
+	return idle;
+}
+
+static void leave(struct carrier *carrier, mc_segment_id segment)
+{
+	if (mc_segment_close(carrier->engine, segment))
+		log_error("the segment of an object is busy");
+}
+
+/* Open the object as a segment of its own, on the channel of its peer if there is one. */
+static enum mc_status open_object(struct carrier *carrier, struct job *job)
 {
 	char name[32];
 
 	pthread_mutex_lock(&carrier->lock);
-	const struct host *host = host_locked(carrier, job->desc->name);
-	mc_segment_id like = host ? host->segment : 0;
+	struct host *idle = take_idle_locked(carrier, clock_ns());
+	struct host *host = host_locked(carrier, job->desc->name);
+	if (host)
+		host->users++;
 	snprintf(name, sizeof(name), "@%lu", (unsigned long)++carrier->segments);
 	pthread_mutex_unlock(&carrier->lock);
-	enum mc_status status = segment_adopt(&carrier->engine->segments, name,
-					      segment_desc_ref(job->desc), like, &job->segment);
-	*kept = !status && !like && host_note(carrier, job->desc, job->segment);
+	while (idle) {
+		struct host *next = idle->next;
+		leave(carrier, idle->segment);
+		free(idle);
+		idle = next;
+	}
+	job->host = host;
+	enum mc_status status =
+		segment_adopt(&carrier->engine->segments, name, segment_desc_ref(job->desc),
+			      host ? host->segment : 0, &job->segment);
+	if (!status && !host)
+		host_note(carrier, job);
 	return status;
+}
+
+/* What was opened is closed, but for the segment that stands for the peer. */
+static void close_object(struct carrier *carrier, struct job *job, bool opened)
+{
+	bool stays = false;
+
+	pthread_mutex_lock(&carrier->lock);
+	if (job->host) {
+		stays = job->host->segment == job->segment;
+		job->host->used_ns = clock_ns();
+		job->host->users--;
+	}
+	pthread_mutex_unlock(&carrier->lock);
+	if (opened && !stays)
+		leave(carrier, job->segment);
 }
 
 /* --- pieces ----------------------------------------------------------------------- */
@@ -210,20 +268,18 @@ static enum mc_status carry_pieces(struct job *job)
 static enum mc_status carry_object(struct job *job)
 {
 	struct carrier *carrier = job->carrier;
-	bool kept;
-	enum mc_status status = open_object(carrier, job, &kept);
+	enum mc_status status = open_object(carrier, job);
+	bool opened = !status;
 
-	if (status)
-		return status;
-	status = mc_engine_register(carrier->engine, job->target.memory, job->fetch->attr.size,
-				    NULL, MC_REGION_LOCAL);
+	if (opened)
+		status = mc_engine_register(carrier->engine, job->target.memory,
+					    job->fetch->attr.size, NULL, MC_REGION_LOCAL);
 	if (!status) {
 		status = carry_pieces(job);
 		if (mc_engine_unregister(carrier->engine, job->target.memory))
 			log_error("memory that was read into is busy");
 	}
-	if (!kept && mc_segment_close(carrier->engine, job->segment))
-		log_error("the segment of an object is busy");
+	close_object(carrier, job, opened);
 	return status;
 }
 

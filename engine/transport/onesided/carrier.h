@@ -7,7 +7,8 @@
  *
  * Ownership   The carrier owns its jobs; a fetch is the puller's and ended here.
  * Threads     carrier_want, carrier_take, carrier_give_up: any thread.
- * Limits      CARRIER_THREADS objects at a time; the others wait in line.
+ * Limits      CARRIER_THREADS objects at a time; the others wait in line.  A peer that
+ *             nothing was read from for CARRIER_IDLE_MS is left at the next object.
  */
 #ifndef ENGINE_TRANSPORT_ONESIDED_CARRIER_H
 #define ENGINE_TRANSPORT_ONESIDED_CARRIER_H
@@ -19,6 +20,7 @@
 #include "engine/transport/fetch.h"
 
 #define CARRIER_THREADS 4u
+#define CARRIER_IDLE_MS 120000u
 
 struct mc_engine;
 struct job;
