@@ -116,6 +116,17 @@ void fake_reset(uint32_t devices)
 	fake_cm_reset();
 }
 
+void fake_infiniband(uint32_t index, uint16_t lid)
+{
+	struct fake_device *device = &fake.devices[index];
+
+	WITH_LOCK(&fake.lock);
+	device->port.link_layer = IBV_LINK_LAYER_INFINIBAND;
+	device->port.lid = lid;
+	device->gids[0] = (struct fake_gid){
+		.gid = {.raw = {0xfe, 0x80, [15] = (uint8_t)(index + 5)}}, .type = IBV_GID_TYPE_IB};
+}
+
 struct fake_device *fake_device(uint32_t index)
 {
 	return &fake.devices[index];
@@ -482,6 +493,18 @@ static bool region_allows(uint32_t key, const struct ibv_context *context, uint6
 	       length <= mr->length && address - (uintptr_t)mr->addr <= mr->length - length;
 }
 
+/* On InfiniBand the LID brings a packet to its port, on Ethernet the GID alone does. */
+static bool is_sent_to(const struct fake_qp *qp, const struct fake_qp *other)
+{
+	const struct fake_device *device = other->device;
+	const struct ibv_ah_attr *ah = &qp->attr.ah_attr;
+
+	return (device->port.link_layer == IBV_LINK_LAYER_ETHERNET ||
+		ah->dlid == device->port.lid) &&
+	       memcmp(&device->gids[other->attr.ah_attr.grh.sgid_index].gid, &ah->grh.dgid,
+		      sizeof(union ibv_gid)) == 0;
+}
+
 static struct fake_qp *other_side(const struct fake_qp *qp)
 {
 	struct fake_qp *other =
@@ -490,9 +513,7 @@ static struct fake_qp *other_side(const struct fake_qp *qp)
 	if (!other || other->state < IBV_QPS_RTR || other->state > IBV_QPS_RTS ||
 	    other->attr.dest_qp_num != qp->qp.qp_num ||
 	    other->device->port.state != IBV_PORT_ACTIVE ||
-	    qp->device->port.state != IBV_PORT_ACTIVE ||
-	    memcmp(&other->device->gids[other->attr.ah_attr.grh.sgid_index].gid,
-		   &qp->attr.ah_attr.grh.dgid, sizeof(union ibv_gid)) != 0)
+	    qp->device->port.state != IBV_PORT_ACTIVE || !is_sent_to(qp, other))
 		return NULL;
 	return other;
 }

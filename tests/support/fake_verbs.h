@@ -91,6 +91,9 @@ void fake_event(uint32_t device, enum ibv_event_type type);
 /* Take the link away or bring it back, with its event. */
 void fake_link(uint32_t device, bool up);
 
+/* Make it a device of InfiniBand, its port at that LID. */
+void fake_infiniband(uint32_t device, uint16_t lid);
+
 /* An IPv4-mapped GID. */
 union ibv_gid fake_mapped_gid(uint8_t last);
 

@@ -290,9 +290,7 @@ END_TEST
 
 START_TEST(infiniband_is_connected_by_the_handshake)
 {
-	fake_device(0)->port.link_layer = IBV_LINK_LAYER_INFINIBAND;
-	fake_device(0)->gids[0] =
-		(struct fake_gid){.gid = {.raw = {0xfe, 0x80, [15] = 5}}, .type = IBV_GID_TYPE_IB};
+	fake_infiniband(0, 7);
 	struct pair *pair = pair_new(NULL);
 
 	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 4096), MC_OK);

@@ -382,6 +382,22 @@ START_TEST(a_gid_that_changed_is_noticed)
 }
 END_TEST
 
+START_TEST(a_lid_that_changed_is_noticed)
+{
+	fake_infiniband(0, 7);
+	struct pair *pair = pair_new(NULL);
+
+	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 64), MC_OK);
+	ck_assert_uint_eq(fake_counts().last.ah_attr.dlid, 7);
+	fake_infiniband(0, 9);
+	fake_event(0, IBV_EVENT_LID_CHANGE);
+	poll(NULL, 0, 50);
+	ck_assert_int_eq(transfer_retried(pair), MC_OK);
+	ck_assert_uint_eq(fake_counts().last.ah_attr.dlid, 9);
+	pair_free(pair);
+}
+END_TEST
+
 /* --- peers that go and come -------------------------------------------------------------- */
 
 START_TEST(a_peer_that_restarts_is_connected_to_again)
@@ -691,6 +707,7 @@ static TCase *failing_case(void)
 	tcase_add_test(tcase, failures_while_a_link_is_away_do_not_keep_its_path_out);
 	tcase_add_test(tcase, far_devices_stand_in_for_near_ones);
 	tcase_add_test(tcase, a_gid_that_changed_is_noticed);
+	tcase_add_test(tcase, a_lid_that_changed_is_noticed);
 	return tcase;
 }
 
