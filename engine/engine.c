@@ -6,6 +6,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/environment.h"
 #include "engine/fabric/topology.h"
 #include "engine/metadata/handshake.h"
@@ -174,7 +175,7 @@ static enum mc_status register_all(struct mc_engine *engine, struct region **reg
 	size_t started = 0;
 
 	while (started + 1 < count && started < REGISTER_THREADS_MAX &&
-	       pthread_create(&threads[started], NULL, register_some, &all) == 0)
+	       thread_start(&threads[started], register_some, &all) == 0)
 		started++;
 	register_some(&all);
 	while (started > 0)

@@ -9,6 +9,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/engine.h"
 #include "engine/metadata/question.h"
 #include "engine/notice.h"
@@ -306,7 +307,7 @@ enum mc_status herald_start(struct herald *herald)
 		herald->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (herald->wake_fd < 0)
 		return MC_NO_SPACE;
-	if (pthread_create(&herald->thread, NULL, carry, herald) != 0)
+	if (thread_start(&herald->thread, carry, herald) != 0)
 		return MC_NO_MEMORY;
 	atomic_store(&herald->started, true);
 	return MC_OK;

@@ -3,6 +3,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/engine.h"
 #include "engine/segment.h"
 #include "engine/transfer.h"
@@ -172,7 +173,7 @@ enum mc_status mender_start(struct mender *mender, struct mc_engine *engine)
 	*mender = (struct mender){.engine = engine, .last = &mender->first};
 	pthread_mutex_init(&mender->lock, NULL);
 	clock_cond_init(&mender->wake);
-	return pthread_create(&mender->thread, NULL, mend, mender) == 0 ? MC_OK : MC_NO_MEMORY;
+	return thread_start(&mender->thread, mend, mender) == 0 ? MC_OK : MC_NO_MEMORY;
 }
 
 void mender_stop(struct mender *mender)

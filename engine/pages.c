@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 
 #define HUGE_PAGE	  (2ull << 20)
 #define TOUCH_MIN	  (64ull << 20) /* below, threads cost more than they save */
@@ -57,7 +58,7 @@ void pages_touch(void *memory, uint64_t length)
 	while (made + 1 < count) {
 		char *next = (char *)(((uintptr_t)at + step) & ~(HUGE_PAGE - 1));
 		pieces[made] = (struct piece){.start = at, .length = (size_t)(next - at)};
-		if (next >= end || pthread_create(&pieces[made].thread, NULL, touch, &pieces[made]))
+		if (next >= end || thread_start(&pieces[made].thread, touch, &pieces[made]))
 			break;
 		at = next;
 		made++;

@@ -1,3 +1,4 @@
+#include "engine/base/thread.h"
 #include "engine/etcd/internal.h"
 
 #include <pthread.h>
@@ -705,7 +706,7 @@ enum mc_status etcd_open(const struct etcd_config *config, struct etcd **etcd)
 	enum mc_status status = e->multi ? config_copy(e, config) : MC_NO_MEMORY;
 	if (status == MC_OK) {
 		curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)e->connections + 4);
-		if (pthread_create(&e->thread, NULL, run, e) != 0)
+		if (thread_start(&e->thread, run, e) != 0)
 			status = MC_NO_MEMORY;
 	}
 	if (status != MC_OK) {

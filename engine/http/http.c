@@ -15,6 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
+#include "engine/base/thread.h"
 #include "engine/http/token.h"
 
 #define CHECK_MS	  250	      /* between looks for connections whose time is over */
@@ -493,7 +494,7 @@ static enum mc_status listen_and_start(struct http *http)
 	info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	MUST(info != NULL);
 	http->epoll_fd = info->epoll_fd;
-	if (pthread_create(&http->thread, NULL, turn, http) != 0)
+	if (thread_start(&http->thread, turn, http) != 0)
 		return MC_NO_MEMORY;
 	http->running = true;
 	return MC_OK;

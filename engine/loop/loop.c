@@ -5,6 +5,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 
 enum { STARTING, RUNNING, FAILED };
 
@@ -59,7 +60,7 @@ enum mc_status loop_open(struct loop *loop, const struct loop_config *config)
 		return MC_NO_SPACE;
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->started, NULL);
-	bool runs = pthread_create(&loop->thread, NULL, loop_main, loop) == 0;
+	bool runs = thread_start(&loop->thread, loop_main, loop) == 0;
 	pthread_mutex_lock(&loop->lock);
 	while (runs && loop->state == STARTING)
 		pthread_cond_wait(&loop->started, &loop->lock);

@@ -15,6 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
+#include "engine/base/thread.h"
 #include "engine/metadata/handshake_frame.h"
 
 #define TICK_MS 500
@@ -191,7 +192,7 @@ static enum mc_status listen_as_told(struct handshake *handshake)
 
 enum mc_status handshake_start(struct handshake *handshake)
 {
-	if (pthread_create(&handshake->thread, NULL, serve, handshake) != 0)
+	if (thread_start(&handshake->thread, serve, handshake) != 0)
 		return MC_NO_MEMORY;
 	handshake->running = true;
 	return MC_OK;

@@ -9,6 +9,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/net.h"
+#include "engine/base/thread.h"
 #include "engine/node/internal.h"
 
 static const char *const counter_names[COUNTER_LIMIT] = {
@@ -219,7 +220,7 @@ enum mc_status node_open(const struct node_config *config, const struct node_eve
 		client_events.context = n;
 		status = client_open(config->master, &client_events, &n->client);
 	}
-	if (!status && pthread_create(&n->janitor, NULL, janitor_thread, n) != 0)
+	if (!status && thread_start(&n->janitor, janitor_thread, n) != 0)
 		status = MC_NO_MEMORY;
 	if (status) {
 		client_close(n->client);

@@ -11,6 +11,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 
 #define PAGE_SIZE  4096u
 #define POPULATE   23 /* MADV_POPULATE_WRITE, since 5.14; older headers lack it */
@@ -233,7 +234,7 @@ enum mc_status stock_start(struct pool *pool, uint64_t room, struct stock **stoc
 	if (s->bytes_max > STOCK_BYTES_MAX)
 		s->bytes_max = STOCK_BYTES_MAX;
 	sem_init(&s->work, 0, 0);
-	if (pthread_create(&s->thread, NULL, stock_thread, s) != 0) {
+	if (thread_start(&s->thread, stock_thread, s) != 0) {
 		free(s);
 		return MC_NO_MEMORY;
 	}

@@ -17,6 +17,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/net.h"
+#include "engine/base/thread.h"
 #include "engine/rpc/calls.h"
 #include "engine/rpc/dial.h"
 #include "engine/rpc/masters.h"
@@ -654,7 +655,7 @@ enum mc_status client_open(const char *address, const struct client_events *even
 		status = MC_NO_MEMORY;
 	if (!status) {
 		*client = c; /* the thread's first event may use it */
-		if (pthread_create(&c->thread, NULL, client_thread, c) != 0)
+		if (thread_start(&c->thread, client_thread, c) != 0)
 			status = MC_NO_MEMORY;
 	}
 	if (status) {

@@ -1,7 +1,6 @@
 #include "engine/transport/poller.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -12,6 +11,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 
 #define POLLER_BATCH 64
 
@@ -142,12 +142,7 @@ enum mc_status poller_start(struct poller *poller, const char *name,
 		status = poller_watch(poller, &poller->timer, EPOLLIN);
 	if (status)
 		goto err_close;
-	/* Signals are for the main thread. */
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	status = mc_status_from_errno(pthread_create(&poller->thread, NULL, run, poller));
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	status = mc_status_from_errno(thread_start(&poller->thread, run, poller));
 	if (status)
 		goto err_close;
 	return MC_OK;

@@ -8,6 +8,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/fabric/nvmeof/internal.h"
 #include "engine/metadata/segment_desc.h"
 
@@ -211,7 +212,7 @@ static enum mc_status nvmeof_open(const struct fabric_config *config, struct fab
 	work_init(made);
 	region_open(made);
 	status = MC_NO_MEMORY;
-	if (pthread_create(&made->thread, NULL, run, made) != 0)
+	if (thread_start(&made->thread, run, made) != 0)
 		goto err_ring;
 	*fabric = &made->base;
 	return MC_OK;

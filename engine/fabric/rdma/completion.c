@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -16,6 +15,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/fabric/rdma/internal.h"
 
 #define REAP_MAX      64
@@ -199,14 +199,9 @@ enum mc_status completion_open(struct completion *completion, struct rdma_device
 
 enum mc_status completion_start(struct completion *completion)
 {
-	sigset_t all, before;
 	char name[16];
 
-	/* Signals are for the main thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int error = pthread_create(&completion->thread, NULL, run, completion);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int error = thread_start(&completion->thread, run, completion);
 	if (error)
 		return mc_status_from_errno(error);
 	completion->started = true;

@@ -3,7 +3,6 @@
  * paths that are to be tried again, deadlines, and the end of endpoints.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -12,6 +11,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/fabric/rdma/internal.h"
 
 #define EVENT_BATCH 64
@@ -390,13 +390,7 @@ enum mc_status control_open(struct rdma_fabric *fabric, const struct fabric_conf
 
 enum mc_status control_start(struct rdma_fabric *fabric)
 {
-	sigset_t all, before;
-
-	/* Signals are for the main thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int error = pthread_create(&fabric->control.thread, NULL, run, fabric);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int error = thread_start(&fabric->control.thread, run, fabric);
 	fabric->control.started = error == 0;
 	return mc_status_from_errno(error);
 }

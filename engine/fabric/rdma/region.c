@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/fabric/rdma/cuda.h"
 #include "engine/fabric/rdma/internal.h"
 #include "engine/metadata/segment_desc.h"
@@ -89,7 +90,7 @@ static enum mc_status register_all(struct region *made, const struct fabric_regi
 					     .dmabuf_offset = offset};
 		/* The last one is this thread's. */
 		one->threaded = together && i + 1 < fabric->device_count &&
-				pthread_create(&one->thread, NULL, register_on_device, one) == 0;
+				thread_start(&one->thread, register_on_device, one) == 0;
 		if (!one->threaded)
 			register_on_device(one);
 	}

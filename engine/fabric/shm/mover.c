@@ -7,6 +7,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/fabric/shm/borrower.h"
 #include "engine/fabric/shm/lender.h"
 
@@ -304,7 +305,7 @@ enum mc_status mover_start(struct shm *shm)
 	slice_queue_init(&shm->ready);
 	watch(shm, shm->kick_fd, SHM_ID_KICK);
 	watch(shm, shm->listen_fd, SHM_ID_LISTEN);
-	if (pthread_create(&shm->thread, NULL, run, shm) == 0)
+	if (thread_start(&shm->thread, run, shm) == 0)
 		return MC_OK;
 	mover_fini(shm);
 	return MC_NO_MEMORY;

@@ -10,6 +10,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/fabric/tcp/lane.h"
 
 #define BATCH	     32
@@ -255,7 +256,7 @@ enum mc_status driver_start(struct tcp *tcp)
 	pthread_mutex_init(&tcp->turn_lock, NULL);
 	clock_cond_init(&tcp->turned);
 	if (tcp->epoll_fd >= 0 && watch(tcp, &tcp->timer_fd) && watch(tcp, &tcp->kick_fd) &&
-	    pthread_create(&tcp->mover, NULL, move, tcp) == 0)
+	    thread_start(&tcp->mover, move, tcp) == 0)
 		return MC_OK;
 	close_all(tcp);
 	return MC_NO_SPACE;

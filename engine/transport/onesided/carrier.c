@@ -9,6 +9,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/crc32c.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "engine/engine.h"
 #include "engine/transport/onesided/note.h"
 #include "engine/transport/puller.h"
@@ -421,7 +422,7 @@ enum mc_status carrier_start(struct carrier *carrier, struct mc_engine *engine,
 	pthread_mutex_init(&carrier->lock, NULL);
 	pthread_cond_init(&carrier->wake, NULL);
 	while (carrier->thread_count < CARRIER_THREADS &&
-	       pthread_create(&carrier->threads[carrier->thread_count], NULL, work, carrier) == 0)
+	       thread_start(&carrier->threads[carrier->thread_count], work, carrier) == 0)
 		carrier->thread_count++;
 	return carrier->thread_count > 0 ? MC_OK : MC_NO_MEMORY;
 }

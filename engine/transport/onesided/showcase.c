@@ -8,6 +8,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 
 enum stage { WISHED, MAKING, READY };
 
@@ -285,7 +286,7 @@ enum mc_status showcase_start(struct showcase *showcase, const struct showcase_c
 	pthread_cond_init(&showcase->wake, &attr);
 	pthread_cond_init(&showcase->made, &attr);
 	pthread_condattr_destroy(&attr);
-	return pthread_create(&showcase->thread, NULL, work, showcase) == 0 ? MC_OK : MC_NO_MEMORY;
+	return thread_start(&showcase->thread, work, showcase) == 0 ? MC_OK : MC_NO_MEMORY;
 }
 
 void showcase_stop(struct showcase *showcase)

@@ -420,6 +420,49 @@ START_TEST(ten_thousand_failed_transfers_leave_nothing)
 }
 END_TEST
 
+/* The signals that a thread of this process blocks. */
+static uint64_t blocked_by(const char *thread)
+{
+	char path[64], line[256];
+	uint64_t blocked = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%.20s/status", thread);
+	FILE *in = fopen(path, "re");
+	ck_assert_ptr_nonnull(in);
+	while (fgets(line, sizeof(line), in))
+		sscanf(line, "SigBlk: %lx", &blocked);
+	fclose(in);
+	return blocked;
+}
+
+START_TEST(signals_are_left_to_the_programs_own_threads)
+{
+	struct mc_engine_config config = {
+		.metadata = "P2PHANDSHAKE", .listen = "127.0.0.1", .notifications = true};
+	struct mc_engine *engine;
+	const struct dirent *entry;
+	int threads = 0;
+
+	ck_assert_int_eq(mc_engine_open(&config, &engine), MC_OK);
+	ck_assert_int_eq(mc_engine_notify(engine, MC_SEGMENT_LOCAL, "who", "what", 10000), MC_OK);
+	DIR *folder = opendir("/proc/self/task");
+	ck_assert_ptr_nonnull(folder);
+	while ((entry = readdir(folder))) {
+		if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid())
+			continue;
+		uint64_t blocked = blocked_by(entry->d_name);
+		ck_assert(blocked & 1ull << (SIGTERM - 1) && blocked & 1ull << (SIGUSR1 - 1));
+		threads++;
+	}
+	closedir(folder);
+	ck_assert_int_ge(threads, 5);
+	sigset_t ours;
+	ck_assert_int_eq(pthread_sigmask(SIG_BLOCK, NULL, &ours), 0);
+	ck_assert_int_eq(sigismember(&ours, SIGTERM), 0);
+	mc_engine_close(engine);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("engine");
@@ -435,6 +478,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, a_configuration_that_makes_no_sense_is_refused);
 	tcase_add_test(tc, garbage_ends_its_own_connection_only);
 	tcase_add_test(tc, who_says_nothing_is_shown_out);
+	tcase_add_test(tc, signals_are_left_to_the_programs_own_threads);
 	tcase_add_loop_test(tc, ten_thousand_failed_transfers_leave_nothing, 0, KINDS);
 	suite_add_tcase(s, tc);
 	return s;
