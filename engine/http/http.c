@@ -184,10 +184,8 @@ static enum http_method method_of(const char *name)
 static enum MHD_Result respond(struct MHD_Connection *connection, struct http *http, unsigned code,
 			       const char *type, struct writer *body)
 {
-	size_t size = body ? body->size : 0;
-	uint8_t *bytes = size ? body->data : NULL;
-	struct MHD_Response *response =
-		MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		body ? body->size : 0, body ? body->data : NULL, MHD_RESPMEM_MUST_FREE);
 
 	if (!response)
 		return MHD_NO;
