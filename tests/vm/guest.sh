@@ -26,6 +26,24 @@ rxe_pair() {
     done
 }
 
+# The same by IPv6, 2001:db8::1 and ::2: one more entry in the GID table of each.
+rxe_pair_ipv6() {
+    local end
+    for end in 0 1; do
+        ip -6 address add "2001:db8::$((end + 1))/64" dev "v$end" nodad
+        ip -6 rule add pref 1 dev "v$end" lookup local
+        ip -6 route add "2001:db8::$((2 - end))" dev "v$end" table 100
+        ip -6 neigh add "2001:db8::$((2 - end))" dev "v$end" \
+            lladdr "$(cat "/sys/class/net/v$((1 - end))/address")"
+    done
+    ip -6 rule add pref 2 lookup 100
+    ip -6 rule add pref 3 lookup local
+    ip -6 rule del pref 0
+    for end in 0 1; do
+        within 10 grep -q 2001:0db8 "/sys/class/infiniband/rxe$end"/ports/1/gids/[0-7]
+    done
+}
+
 # The soft-RoCE device rxe0 on the network that connects the guests.
 rxe_eth() {
     modprobe -a crc32_generic rdma_rxe rdma_ucm

@@ -19,12 +19,14 @@ def boot(lab, devices, **memory):
     return guest, serve(guest, devices)
 
 
-def serve(guest, devices, verb="serve"):
-    return guest.start(f"rm -f /tmp/desc; echo $$ >/tmp/server; exec rdma_peer {verb} {devices} /tmp/desc")
+def serve(guest, devices, verb="serve", environment=""):
+    return guest.start(f"rm -f /tmp/desc; echo $$ >/tmp/server; "
+                       f"exec env {environment} rdma_peer {verb} {devices} /tmp/desc")
 
 
-def peer(guest, arguments, timeout_s=60):
-    return guest.start(f"within 20 test -e /tmp/desc; exec timeout {timeout_s} rdma_peer {arguments}")
+def peer(guest, arguments, timeout_s=60, environment=""):
+    return guest.start(f"within 20 test -e /tmp/desc; "
+                       f"exec env {environment} timeout {timeout_s} rdma_peer {arguments}")
 
 
 def stop(guest, server):
@@ -140,6 +142,43 @@ def a_peer_that_is_killed_fails_transfers_at_once_and_leaves_nothing(lab):
     # The kernel has none of its queue pairs or regions either.
     assert not guest.run("rdma resource show qp | grep -v 'type GSI' || true").strip()
     assert not guest.run("rdma resource show mr").strip()
+
+
+def gid_table(guest, device):
+    """{index: (gid, type)} of the first entries of a port, as the kernel has them; null ones too."""
+    folder = f"/sys/class/infiniband/{device}/ports/1"
+    lines = guest.run(f"for i in 0 1 2 3 4 5 6 7; do "
+                      f"echo $i $(cat {folder}/gids/$i) $(cat {folder}/gid_attrs/types/$i 2>/dev/null); done")
+    return {int(index): (gid, " ".join(kind))
+            for index, gid, *kind in map(str.split, lines.splitlines())}
+
+
+NULL = ":".join(["0000"] * 8)
+# The kinds of entries, by how the GID begins.
+KINDS = {"mapped": "0000:0000:0000:0000:0000:ffff:0a01:", "link local": "fe80:", "ipv6": "2001:0db8:"}
+
+
+@on_guests(timeout_s=300)
+def every_kind_of_entry_of_the_kernels_gid_table_is_used_or_refused(lab):
+    guest, = lab.boot()
+    guest.run("rxe_pair; rxe_pair_ipv6")
+    tables = [gid_table(guest, name) for name in ("rxe0", "rxe1")]
+    print(tables)
+    places = {kind: [next(i for i, (gid, _) in table.items() if gid.startswith(begin)) for table in tables]
+              for kind, begin in KINDS.items()}
+    null = next(i for i, (gid, _) in tables[0].items() if gid == NULL)
+    assert all(kind == "RoCE v2" for table in tables for gid, kind in table.values() if gid != NULL)
+    for kind, forced in [("mapped", False), ("mapped", True), ("ipv6", True), ("link local", True)]:
+        guest.run("rm -f /tmp/desc")
+        environment = [f"MC_GID_INDEX={index}" if forced else "" for index in places[kind]]
+        server = serve(guest, "rxe0", environment=environment[0])
+        output = peer(guest, "steady rxe1 /tmp/desc 2", environment=environment[1]).wait()
+        assert f"device=rxe1 port=1 gid_index={places[kind][1]} " in output, (kind, output)
+        assert number(output, "blocks") > 5 and number(output, "failed") == 0, (kind, output)
+        stop(guest, server)
+    job = guest.start(f"MC_GID_INDEX={null} rdma_peer serve rxe0 /tmp/desc")
+    output = job.wait(check=False)
+    assert job.status != 0 and "gid index that was asked for can't be used" in output, output
 
 
 @on_guests(slow=True, timeout_s=300)
