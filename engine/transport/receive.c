@@ -171,6 +171,9 @@ static enum mc_status read_parts(struct link *link, struct iovec *parts, int cou
 		message.msg_controllen = sizeof(control.bytes);
 	}
 	ssize_t size = recvmsg(link->watch.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	/* The file that the memory maps has no room for another page. */
+	if (size < 0 && errno == EFAULT)
+		return MC_NO_SPACE;
 	if (size < 0)
 		return errno == EAGAIN || errno == EINTR ? MC_AGAIN : MC_UNREACHABLE;
 	if (message.msg_controllen > 0 && link->puller->config.descriptors &&
@@ -213,6 +216,11 @@ static enum mc_status read_once(struct link *link, bool *drained)
 	if (input)
 		parts[count++] = (struct iovec){link->input + link->input_end, input};
 	enum mc_status status = read_parts(link, parts, count, &got);
+	if (status == MC_NO_SPACE && link->body.fetch) {
+		/* It alone ends: the bytes are still there, and nobody's now. */
+		fetch_end(link->body.fetch, status);
+		return MC_OK;
+	}
 	if (status)
 		return status;
 	*drained = got < (size_t)body + input;

@@ -114,7 +114,7 @@ static enum mc_status sink_begin(struct transport_pull *pull, const struct mc_at
 		return getting->refuse;
 	if (attr->size == 0)
 		return MC_OK;
-	if (getting->target != TARGET_MEMORY) {
+	if (getting->target == TARGET_FILE || getting->target == TARGET_REFUSES) {
 		getting->fd = memfd_create("target", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 		ck_assert_int_eq(ftruncate(getting->fd, (off_t)attr->size), 0);
 	}
@@ -122,7 +122,8 @@ static enum mc_status sink_begin(struct transport_pull *pull, const struct mc_at
 		ck_assert_int_eq(fcntl(getting->fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
 	bool file = getting->target == TARGET_FILE;
 	getting->memory =
-		mmap(NULL, attr->size, PROT_READ | PROT_WRITE,
+		mmap(NULL, attr->size,
+		     getting->target == TARGET_FULL ? PROT_NONE : PROT_READ | PROT_WRITE,
 		     file ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, file ? getting->fd : -1, 0);
 	if (getting->memory == MAP_FAILED)
 		return MC_NO_MEMORY;

@@ -45,6 +45,7 @@ enum target {
 	TARGET_FILE,
 	TARGET_MEMORY,
 	TARGET_REFUSES, /* a file that takes no bytes */
+	TARGET_FULL,	/* memory that takes none, as that of a full file system does */
 };
 
 struct getting {
