@@ -14,6 +14,7 @@
 
 #define SLICE_SIZE_MAX	 (1u << 30)
 #define PROBE_TIMEOUT_MS 500u
+#define HUGE_PAGE	 (2ull << 20)
 
 /* --- the descriptor ----------------------------------------------------------------- */
 
@@ -210,6 +211,12 @@ static bool registration_room(struct registration *all)
 	return true;
 }
 
+/* What one region may have of what begins here; all but the first begin on a huge page. */
+static uint64_t piece_max(const struct mc_engine *engine, const void *memory)
+{
+	return engine->region_max - (uintptr_t)memory % HUGE_PAGE;
+}
+
 /* Take the range, in pieces where it is more than one region may have. */
 static enum mc_status reserve_run(struct mc_engine *engine, struct region_wish wish,
 				  struct registration *all)
@@ -218,7 +225,8 @@ static enum mc_status reserve_run(struct mc_engine *engine, struct region_wish w
 	enum mc_status status = MC_OK;
 
 	do {
-		wish.length = left < engine->region_max ? left : engine->region_max;
+		uint64_t most = piece_max(engine, wish.memory);
+		wish.length = left < most ? left : most;
 		if (!registration_room(all))
 			return MC_NO_MEMORY;
 		status = region_reserve(&engine->regions, &wish, &all->regions[all->count]);

@@ -10,7 +10,8 @@
 #include "tests/support/suite.h"
 #include "tests/unit/engine/fake.h"
 
-#define SIZE (4u << 20)
+#define SIZE	  (4u << 20)
+#define PIECE_MAX (2u << 20)
 
 struct world {
 	struct mc_engine *near, *far;
@@ -161,16 +162,39 @@ START_TEST(memory_beyond_a_devices_limit_is_registered_in_pieces)
 	struct world world;
 	struct mc_engine_stats stats;
 
-	world_open_with(&world, 1000000);
+	world_open_with(&world, PIECE_MAX);
 	mc_engine_stats(world.near, &stats);
-	ck_assert_uint_eq(stats.regions, SIZE / 1000000 + 1);
+	ck_assert_uint_ge(stats.regions, SIZE / PIECE_MAX);
 	ck_assert_int_eq(move(&world, MC_READ, 0, SIZE), MC_OK);
 	ck_assert_mem_eq(world.here, world.there, SIZE);
-	ck_assert_int_eq(mc_engine_unregister(world.near, world.here + 1000000), MC_NOT_FOUND);
+	uint8_t *second = world.here + PIECE_MAX - (uintptr_t)world.here % PIECE_MAX;
+	ck_assert_int_eq(mc_engine_unregister(world.near, second), MC_NOT_FOUND);
 	ck_assert_int_eq(mc_engine_unregister(world.near, world.here), MC_OK);
 	mc_engine_stats(world.near, &stats);
 	ck_assert_uint_eq(stats.regions, 0);
 	ck_assert_int_eq(move(&world, MC_READ, 0, 100), MC_INVALID);
+	world_close(&world);
+}
+END_TEST
+
+START_TEST(pieces_end_on_huge_pages_wherever_the_memory_begins)
+{
+	struct world world;
+	struct mc_segment_buffer pieces[4];
+	size_t count = ARRAY_SIZE(pieces);
+
+	world_open_with(&world, PIECE_MAX);
+	uint8_t *huge = world.there + PIECE_MAX - (uintptr_t)world.there % PIECE_MAX;
+	ck_assert_int_eq(mc_engine_unregister(world.far, world.there), MC_OK);
+	ck_assert_int_eq(mc_engine_register(world.far, huge - 4096, PIECE_MAX + 4096, "cpu:0",
+					    MC_REGION_DEFAULT),
+			 MC_OK);
+	ck_assert_int_eq(mc_segment_sync(world.near, "far"), MC_OK);
+	ck_assert_int_eq(mc_segment_buffers(world.near, world.segment, pieces, &count), MC_OK);
+	ck_assert_uint_eq(count, 2);
+	ck_assert_uint_eq(pieces[0].length, 4096);
+	ck_assert_uint_eq(pieces[1].address, (uintptr_t)huge);
+	ck_assert_uint_eq(pieces[1].length, PIECE_MAX);
 	world_close(&world);
 }
 END_TEST
@@ -669,6 +693,7 @@ static Suite *suite(void)
 	tcase_add_test(right, requests_of_any_size_are_moved_whole);
 	tcase_add_test(right, regions_and_buffers_side_by_side_are_one_range);
 	tcase_add_test(right, memory_beyond_a_devices_limit_is_registered_in_pieces);
+	tcase_add_test(right, pieces_end_on_huge_pages_wherever_the_memory_begins);
 	tcase_add_test(right, slices_are_spread_over_paths);
 	tcase_add_test(right, tasks_tell_their_state_and_bytes);
 	tcase_add_test(right, a_batch_is_filled_bit_by_bit_and_no_further);
