@@ -425,6 +425,8 @@ static void turn(void *context, bool alarmed)
 	if (alarmed && owner->deaf) {
 		owner->listener.fd = owner->config.listen_fd;
 		owner->deaf = poller_watch(&owner->poller, &owner->listener, EPOLLIN) != MC_OK;
+		if (owner->deaf)
+			poller_alarm(&owner->poller, clock_ns() + DEAF_MS * MS_NS);
 	}
 	while (owner->gone) {
 		struct visitor *visitor = owner->gone;
