@@ -184,13 +184,14 @@ void mc_batch_summary(struct mc_batch *batch, struct mc_task_status *status)
 static uint64_t how_long(struct mc_batch *batch, uint64_t until_ns)
 {
 	uint64_t now_ns = clock_ns(), deadline_ns = atomic_load(&batch->deadline_ns);
-	uint64_t wait_ns = LISTEN_NS;
+	uint64_t end_ns = clock_after(now_ns, LISTEN_NS);
 
-	if (until_ns != UINT64_MAX && until_ns - now_ns < wait_ns)
-		wait_ns = until_ns > now_ns ? until_ns - now_ns : 0;
-	if (deadline_ns > now_ns && deadline_ns - now_ns < wait_ns)
-		wait_ns = deadline_ns - now_ns;
-	return wait_ns;
+	if (until_ns < end_ns)
+		end_ns = until_ns;
+	/* One that has passed is acted on once. */
+	if (deadline_ns && deadline_ns < end_ns && !atomic_load(&batch->stop))
+		end_ns = deadline_ns;
+	return end_ns > now_ns ? end_ns - now_ns : 0;
 }
 
 static void sleep_until_end(struct mc_batch *batch, uint64_t wait_ns)
