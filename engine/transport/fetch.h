@@ -37,7 +37,7 @@ struct fetch {
 	uint64_t retry_ns;	  /* ask again then; 0: nothing to ask again */
 	bool cancelled;
 	bool moving;	       /* by whom described() told; only that one ends it */
-	bool given_up;	       /* and was told so */
+	bool given_up;	       /* and was told that it need not go on */
 	enum mc_status failed; /* before it was sent */
 	/* owned by the puller's thread (and by puller_pull before that knows of it) */
 	uint64_t deadline_ns;

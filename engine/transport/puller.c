@@ -212,6 +212,16 @@ static bool redial_locked(struct fetch *fetch, struct link *old)
 	return attach_locked(fetch, peer) == MC_OK;
 }
 
+/* Whoever moves its bytes ends it. */
+static void give_up_locked(struct fetch *fetch)
+{
+	const struct puller_config *config = &fetch->puller->config;
+
+	if (!fetch->given_up)
+		config->give_up(config->context, fetch);
+	fetch->given_up = true;
+}
+
 static void link_break(struct link *link, enum mc_status status)
 {
 	struct puller *puller = link->puller;
@@ -230,10 +240,11 @@ static void link_break(struct link *link, enum mc_status status)
 		next = fetch->next;
 		if (fetch->link != link)
 			continue;
-		/* Its bytes come another way; the owner may take them from under it. */
+		/* Its bytes come another way, but nobody holds them there any more. */
 		if (fetch->moving) {
 			fetch->link->fetch_count--;
 			fetch->link = NULL;
+			give_up_locked(fetch);
 			continue;
 		}
 		if (was_open && status == MC_UNREACHABLE && redial_locked(fetch, link))
@@ -314,24 +325,14 @@ static bool look_again_locked(struct fetch *fetch)
 	return link->low_water == 1;
 }
 
-/* Whoever moves its bytes ends it. */
-static void give_up_locked(struct fetch *fetch)
-{
-	const struct puller_config *config = &fetch->puller->config;
-
-	if (!fetch->given_up && (fetch->puller->stopping || fetch->cancelled)) {
-		fetch->given_up = true;
-		config->give_up(config->context, fetch);
-	}
-}
-
 /* What must end now, and with which status; MC_OK: it goes on. */
 static enum mc_status look_at_locked(struct fetch *fetch, uint64_t now_ns, uint64_t *alarm_ns)
 {
 	enum mc_status status = MC_OK;
 
 	if (fetch->moving) {
-		give_up_locked(fetch);
+		if (fetch->puller->stopping || fetch->cancelled)
+			give_up_locked(fetch);
 		return MC_OK;
 	}
 	if (fetch->puller->stopping || fetch->cancelled)
@@ -525,6 +526,9 @@ void puller_finish(struct puller *puller, struct fetch *fetch, enum mc_status st
 		link_release_locked(fetch->link, fetch->attr.id, fetch->attr.version);
 		link_flush_locked(fetch->link);
 	}
+	/* It was not the sink that gave it up. */
+	if (status == MC_CANCELLED && fetch->given_up && !fetch->cancelled && !puller->stopping)
+		status = MC_UNREACHABLE;
 	pthread_mutex_unlock(&puller->lock);
 	if (!status)
 		atomic_fetch_add(&puller->bytes_pulled, fetch->attr.size);

@@ -9,7 +9,8 @@
  * file or memory; where descriptors are, the first reply is all there is.
  *
  * A fetch that has not begun survives the loss of its link once, on a new
- * one: the peer may have closed an idle connection, or have restarted.
+ * one: the peer may have closed an idle connection, or have restarted.  One that
+ * somebody else moves is given up with its link, since the owner holds nothing then.
  *
  * Ownership   See transport.h.
  * Threads     One of its own; sinks are called on it, with no lock held, or on
