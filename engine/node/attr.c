@@ -38,6 +38,12 @@ void node_sync_locked(struct node *node, struct object *object)
 	object->attr.allocated = (uint64_t)st.st_blocks * 512;
 }
 
+/* A draft, or an object that lost its name: the master has no word in its attributes. */
+static bool ours_alone_locked(const struct object *object)
+{
+	return !object_is(object, OBJECT_PUBLISHED) || object_is(object, OBJECT_REMOVED);
+}
+
 static void apply_locked(struct object *object, uint32_t mask, const struct mc_attr *attr)
 {
 	if (mask & MC_SET_MODE)
@@ -98,11 +104,11 @@ void node_setattr(struct node *node, struct object *object, uint32_t mask,
 
 	node_lock(node);
 	node_sync_locked(node, object);
-	bool draft = !object_is(object, OBJECT_PUBLISHED) || object_is(object, OBJECT_REMOVED);
-	if (draft)
+	bool alone = ours_alone_locked(object);
+	if (alone)
 		apply_locked(object, mask, attr);
 	node_unlock(node);
-	if (draft || mask == 0) {
+	if (alone || mask == 0) {
 		done(context, MC_OK, object);
 		return;
 	}
@@ -303,10 +309,12 @@ static void xattr_find(struct node *node, struct object *object, const char *nam
 	*ask = (struct xattr_ask){.node = node, .object = object, .done = done, .context = context};
 	strcpy(ask->name, name);
 	node_lock(node);
-	struct xattrs *known =
-		object->xattrs ? xattrs_copy(object->xattrs->bytes, object->xattrs->size) : NULL;
-	bool absent = !known && (!object_is(object, OBJECT_PUBLISHED) ||
-				 !(object->attr.flags & MC_ATTR_XATTRS));
+	bool alone = ours_alone_locked(object);
+	bool valid = alone || node_known_locked(node, object);
+	struct xattrs *known = NULL;
+	if (valid && object->xattrs)
+		known = xattrs_copy(object->xattrs->bytes, object->xattrs->size);
+	bool absent = !known && valid && (alone || !(object->attr.flags & MC_ATTR_XATTRS));
 	if (!known && !absent)
 		object_ref(object);
 	node_unlock(node);
@@ -408,12 +416,12 @@ void node_setxattr(struct node *node, struct object *object, const char *name, c
 	struct writer w;
 
 	node_lock(node);
-	bool draft = !object_is(object, OBJECT_PUBLISHED);
+	bool alone = ours_alone_locked(object);
 	enum mc_status status = MC_OK;
-	if (draft)
+	if (alone)
 		status = draft_setxattr_locked(object, name, value, size, flags);
 	node_unlock(node);
-	if (draft) {
+	if (alone) {
 		done(context, status, object);
 		return;
 	}
