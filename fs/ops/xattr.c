@@ -39,6 +39,12 @@ static void value_done(void *context, enum mc_status status, const void *value, 
 
 /* -- user.mooncake.*: what we know of an object -- */
 
+/* What is told of an object, taken under the lock. */
+struct object_look {
+	struct mc_attr attr;
+	uint32_t flags;
+};
+
 static char *text_of(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 static char *text_of(const char *format, ...)
@@ -53,20 +59,32 @@ static char *text_of(const char *format, ...)
 	return text;
 }
 
+/* As it stands now: size and version of what is open for writing change without a request. */
+static struct object_look look(fuse_req_t req, struct object *object)
+{
+	struct node *node = fs_of(req)->node;
+
+	node_lock(node);
+	node_sync_locked(node, object);
+	struct object_look seen = {.attr = object->attr, .flags = object->flags};
+	node_unlock(node);
+	return seen;
+}
+
 static char *value_version(fuse_req_t req, struct object *object)
 {
-	(void)req;
-	return text_of("%" PRIu64, object->attr.version);
+	return text_of("%" PRIu64, look(req, object).attr.version);
 }
 
 static char *value_replicas(fuse_req_t req, struct object *object)
 {
 	char location[1024];
 	unsigned count = 0;
+	uint32_t flags = look(req, object).flags;
 
-	if (object_is(object, OBJECT_DIRECTORY))
+	if (flags & OBJECT_DIRECTORY)
 		return NULL;
-	if (object_is(object, OBJECT_PUBLISHED))
+	if (flags & OBJECT_PUBLISHED)
 		node_location(fs_of(req)->node, object, location, sizeof(location));
 	else
 		location[0] = '\0';
@@ -85,14 +103,12 @@ static char *value_location(fuse_req_t req, struct object *object)
 
 static char *value_size(fuse_req_t req, struct object *object)
 {
-	(void)req;
-	return text_of("%" PRIu64, object->attr.size);
+	return text_of("%" PRIu64, look(req, object).attr.size);
 }
 
 static char *value_pinned(fuse_req_t req, struct object *object)
 {
-	(void)req;
-	return text_of("%u", object->attr.flags & MC_ATTR_PINNED ? 1u : 0u);
+	return text_of("%u", look(req, object).attr.flags & MC_ATTR_PINNED ? 1u : 0u);
 }
 
 static char *value_id(fuse_req_t req, struct object *object)

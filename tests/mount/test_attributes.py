@@ -127,6 +127,19 @@ def an_object_tells_its_version_size_replicas_location_and_pin(place):
 
 
 @on_mount(tmpfs=False)
+def the_size_told_is_that_of_what_is_being_written(place):
+    fd = os.open(place.path("f"), os.O_CREAT | os.O_WRONLY, 0o644)
+    for size in (5, 10):
+        write_whole(fd, b"12345")
+        assert int(os.getxattr(fd, "user.mooncake.size")) == size
+    os.close(fd)
+    fd = os.open(place.path("f"), os.O_WRONLY)
+    os.ftruncate(fd, 3)
+    assert int(os.getxattr(fd, "user.mooncake.size")) == 3
+    os.close(fd)
+
+
+@on_mount(tmpfs=False)
 def a_new_content_is_a_higher_version(place):
     versions = []
     for number in range(3):
