@@ -161,10 +161,13 @@ static void verdict(struct announcing *a, const struct announced *item, enum mc_
 	bool answers = has && object && object_is(object, OBJECT_UNANSWERED);
 	if (answers)
 		object->flags &= ~(uint32_t)OBJECT_UNANSWERED;
-	if (concerned_locked(object, item->version))
+	if (concerned_locked(object, item->version)) {
 		verdict_locked(a, object, parent, has);
-	else if (object)
+	} else if (object) {
+		if (has && object->attr.version == item->version) /* it is open for writing */
+			node_placed_locked(object, &attr);
 		offer = node_doubt_take_locked(node, object, item->version);
+	}
 	node_unlock(node);
 	if (offer)
 		node_offer_settle(node, offer, has);

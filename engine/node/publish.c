@@ -192,6 +192,11 @@ void node_replaced_locked(struct node *node, struct object *object)
 	object_unref(&node->objects, object);
 }
 
+void node_placed_locked(struct object *object, const struct mc_attr *attr)
+{
+	object->attr.flags = (object->attr.flags & ~PLACED_FLAGS) | (attr->flags & PLACED_FLAGS);
+}
+
 /* The master has the object: its file counts as one of the pool's from now on. */
 static void published_file_locked(struct node *node, struct publishing *p,
 				  const struct mc_attr *attr)
@@ -202,7 +207,7 @@ static void published_file_locked(struct node *node, struct publishing *p,
 	object->attr.version = attr->version;
 	object->attr.allocated = p->offer.attr.allocated;
 	object->attr.nlink = object_is(object, OBJECT_REMOVED) ? 0 : 1;
-	object->attr.flags = (object->attr.flags & ~PLACED_FLAGS) | (attr->flags & PLACED_FLAGS);
+	node_placed_locked(object, attr);
 	counter_add(&node->counters, COUNTER_PUBLISHES, 1);
 	if (p->first)
 		node->local_count++;

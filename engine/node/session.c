@@ -119,20 +119,29 @@ static void moved_locked(struct node *node, uint64_t id)
 		node->events.forget_all(node->events.context);
 }
 
-static void attr_changed_locked(struct node *node, uint64_t id)
+/* True: it is here, at rest or open for writing.  What is replaced goes soon. */
+static bool attr_changed_locked(struct node *node, uint64_t id)
 {
 	struct object *object = object_find(&node->objects, id);
 
 	if (!object)
-		return;
+		return false;
 	object->known_session = 0;
 	free(object->xattrs);
 	object->xattrs = NULL;
+	return object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) &&
+	       (object_is(object, OBJECT_LISTED) || object->writers > 0);
 }
 
+/*
+ * What attributes are now is asked by who wants to know, but for what is here by us:
+ * it must not be evicted when another node has pinned it.
+ */
 static void push_invalidate(struct node *node, struct reader *body)
 {
 	uint16_t count = get_u16(body);
+	CLEANUP_FREE uint64_t *here = calloc(count, sizeof(*here));
+	size_t here_count = 0;
 
 	for (uint16_t i = 0; i < count && !body->failed; i++) {
 		uint8_t what = get_u8(body);
@@ -148,12 +157,14 @@ static void push_invalidate(struct node *node, struct reader *body)
 			moved_locked(node, id);
 		if (what == MC_INVALIDATE_NAME || what == MC_INVALIDATE_MOVED)
 			name_gone_locked(node, parent, id, name);
-		else
-			attr_changed_locked(node, id);
+		else if (attr_changed_locked(node, id) && here)
+			here[here_count++] = id;
 		node_unlock(node);
 		if (what == MC_INVALIDATE_ATTR)
 			node->events.forget_attr(node->events.context, id);
 	}
+	if (here_count > 0)
+		node_ask_about(node, here, here_count, NULL);
 }
 
 static void push_drop(struct node *node, struct reader *body)

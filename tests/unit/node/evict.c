@@ -139,6 +139,38 @@ START_TEST(what_is_pinned_is_never_evicted)
 }
 END_TEST
 
+static bool is_pinned(struct node *node, const struct object *object)
+{
+	node_lock(node);
+	bool pinned = object->attr.flags & MC_ATTR_PINNED;
+	node_unlock(node);
+	return pinned;
+}
+
+/* The owner of the only copy is told, also while somebody there has it open for writing. */
+START_TEST(what_another_node_pins_is_never_evicted)
+{
+	struct object *own, *theirs;
+	bool open = _i == 1;
+
+	start_small(NULL);
+	put(small, "key", MIB, 77);
+	ck_assert_int_eq(lookup(small, "key", &own), MC_OK);
+	if (open)
+		ck_assert_int_eq(open_object(small, own, NODE_OPEN_WRITE), MC_OK);
+	ck_assert_int_eq(lookup(b, "key", &theirs), MC_OK);
+	pin(b, theirs);
+	cluster_forget(b, theirs);
+	EVENTUALLY(is_pinned(small, own));
+	if (open)
+		node_release(small, own, true);
+	cluster_forget(small, own);
+	put_many("other", 40);
+	assert_reads(b, "key", MIB, 77);
+	end_small();
+}
+END_TEST
+
 START_TEST(what_is_used_stays_longer_than_what_is_not)
 {
 	char name[32];
@@ -210,6 +242,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, copies_go_before_the_last_of_a_kind);
 	tcase_add_test(tc, what_is_open_is_never_evicted);
 	tcase_add_test(tc, what_is_pinned_is_never_evicted);
+	tcase_add_loop_test(tc, what_another_node_pins_is_never_evicted, 0, 2);
 	tcase_add_test(tc, what_is_used_stays_longer_than_what_is_not);
 	tcase_add_test(tc, when_nothing_can_go_a_put_says_no_space);
 }
