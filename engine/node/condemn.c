@@ -45,13 +45,13 @@ void node_condemn_locked(struct node *node, struct object *object, bool dropped)
 	append_locked(node, c);
 }
 
-static struct condemned *take_locked(struct node *node)
+static struct condemned *take_locked(struct node *node, struct condemned **at)
 {
-	struct condemned *c = node->condemned;
+	struct condemned *c = *at;
 
-	node->condemned = c->next;
-	if (!c->next)
-		node->condemned_last = &node->condemned;
+	*at = c->next;
+	if (!*at)
+		node->condemned_last = at;
 	return c;
 }
 
@@ -66,21 +66,27 @@ static void end_locked(struct node *node, struct condemned *c, bool discard)
 	free(c);
 }
 
-/* Take a batch of those whose time has come; the ids of those to ask about. */
-static size_t due(struct node *node, uint64_t ids[CONDEMN_BATCH])
+/*
+ * See to a batch of those whose time has come; the ids of those to ask about.  What is
+ * open for writing waits: its writer may make the next version of it.
+ */
+static size_t due(struct node *node, uint64_t ids[CONDEMN_BATCH], size_t *ask)
 {
 	WITH_LOCK(&node->lock);
-	uint64_t before = clock_ns() - CONDEMN_GRACE_NS;
+	uint64_t now = clock_ns();
 	size_t count = 0;
 
-	while (count < CONDEMN_BATCH && node->condemned && node->condemned->since_ns < before) {
-		struct condemned *c = take_locked(node);
-		if (!c->dropped && c->object->writers > 0) {
-			append_locked(node, c); /* not before it is closed */
+	*ask = 0;
+	while (count < CONDEMN_BATCH && node->condemned &&
+	       node->condemned->since_ns + CONDEMN_GRACE_NS < now) {
+		struct condemned *c = take_locked(node, &node->condemned);
+		count++;
+		if (c->object->writers > 0) {
+			append_locked(node, c);
 			continue;
 		}
 		if (!c->dropped)
-			ids[count++] = c->object->attr.id;
+			ids[(*ask)++] = c->object->attr.id;
 		end_locked(node, c, c->dropped);
 	}
 	return count;
@@ -89,10 +95,13 @@ static size_t due(struct node *node, uint64_t ids[CONDEMN_BATCH])
 void node_condemned_turn(struct node *node)
 {
 	uint64_t ids[CONDEMN_BATCH];
-	size_t count;
+	size_t count, ask;
 
-	while ((count = due(node, ids)) > 0)
-		node_ask_about(node, ids, count, NULL);
+	do {
+		count = due(node, ids, &ask);
+		if (ask > 0)
+			node_ask_about(node, ids, ask, NULL);
+	} while (count == CONDEMN_BATCH);
 }
 
 /* Room is wanted: what may live on is evicted. */
@@ -100,7 +109,10 @@ void node_condemned_evict(struct node *node)
 {
 	for (bool more = true; more;) {
 		node_lock(node);
-		struct condemned *c = node->condemned ? take_locked(node) : NULL;
+		struct condemned **at = &node->condemned;
+		while (*at && (*at)->object->writers > 0)
+			at = &(*at)->next;
+		struct condemned *c = *at ? take_locked(node, at) : NULL;
 		more = c != NULL;
 		bool tell = c && !c->dropped && object_is(c->object, OBJECT_LOCAL);
 		uint64_t id = c ? c->object->attr.id : 0, version = c ? c->version : 0;
@@ -116,7 +128,7 @@ void node_condemned_end(struct node *node)
 {
 	WITH_LOCK(&node->lock);
 	while (node->condemned) {
-		struct condemned *c = take_locked(node);
+		struct condemned *c = take_locked(node, &node->condemned);
 		end_locked(node, c, c->dropped);
 	}
 }

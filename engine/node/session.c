@@ -177,7 +177,7 @@ static void push_drop(struct node *node, struct reader *body)
 		node_lock(node);
 		struct object *object = object_find(&node->objects, id);
 		bool drop = object && object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) &&
-			    object->attr.version <= version && object->writers == 0;
+			    object->attr.version <= version;
 		if (drop) {
 			counter_add(&node->counters, COUNTER_DROPS, 1);
 			object->known_session = 0;

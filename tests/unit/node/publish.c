@@ -69,6 +69,19 @@ START_TEST(a_draft_is_known_to_its_node_only)
 }
 END_TEST
 
+static void rewrite(struct node *node, const char *name, size_t size, unsigned number)
+{
+	struct object *object;
+
+	EVENTUALLY(stat_of_node(node, "tcp_holds") == 0); /* else a draft stands in for it */
+	ck_assert_int_eq(lookup(node, name, &object), MC_OK);
+	ck_assert_int_eq(open_object(node, object, NODE_OPEN_WRITE), MC_OK);
+	write_bytes(node, object, size, number);
+	ck_assert_int_eq(flush(node, object), MC_OK);
+	node_release(node, object, true);
+	cluster_forget(node, object);
+}
+
 static int made_ahead(struct node *node)
 {
 	int fd;
@@ -310,6 +323,49 @@ START_TEST(a_writer_finds_its_draft_when_the_kernel_forgot_what_it_replaces)
 }
 END_TEST
 
+/* Another node has changed the object in place; this one's copy goes in a moment. */
+START_TEST(what_is_written_to_a_copy_that_goes_is_not_lost)
+{
+	struct node *c = cluster_start(&(struct cluster_node){.transport = "tcp"});
+	struct object *copy;
+
+	put(a, "key", 100, 1);
+	assert_reads(c, "key", 100, 1);
+	ck_assert_int_eq(lookup(c, "key", &copy), MC_OK);
+	rewrite(a, "key", 100, 2);
+	EVENTUALLY(counted(c, COUNTER_DROPS) == 1);
+	ck_assert_int_eq(open_object(c, copy, NODE_OPEN_WRITE), MC_OK);
+	usleep(600000); /* longer than it is kept otherwise */
+	write_bytes(c, copy, 100, 3);
+	ck_assert_int_eq(flush(c, copy), MC_OK);
+	node_release(c, copy, true);
+	cluster_forget(c, copy);
+	assert_reads(b, "key", 100, 3);
+	assert_reads(c, "key", 100, 3);
+	node_close(c, true);
+}
+END_TEST
+
+START_TEST(a_copy_that_was_open_when_it_was_dropped_goes_when_it_is_closed)
+{
+	struct node *c = cluster_start(&(struct cluster_node){.transport = "tcp"});
+	struct object *copy;
+
+	put(a, "key", 100, 1);
+	assert_reads(c, "key", 100, 1);
+	ck_assert_int_eq(lookup(c, "key", &copy), MC_OK);
+	ck_assert_int_eq(open_object(c, copy, NODE_OPEN_WRITE), MC_OK);
+	rewrite(a, "key", 100, 2);
+	EVENTUALLY(counted(c, COUNTER_DROPS) == 1);
+	ck_assert(holds_bytes(c, copy, 100, 1));
+	node_release(c, copy, true);
+	cluster_forget(c, copy);
+	EVENTUALLY(stat_of_node(c, "objects_local") == 0);
+	assert_reads(c, "key", 100, 2);
+	node_close(c, true);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_loop_test(tc, what_one_node_writes_another_reads, 0,
@@ -329,6 +385,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, an_immutable_node_keeps_the_first);
 	tcase_add_test(tc, an_owner_that_opens_what_it_lends_loses_nothing);
 	tcase_add_test(tc, a_writer_finds_its_draft_when_the_kernel_forgot_what_it_replaces);
+	tcase_add_test(tc, what_is_written_to_a_copy_that_goes_is_not_lost);
+	tcase_add_test(tc, a_copy_that_was_open_when_it_was_dropped_goes_when_it_is_closed);
 }
 
 int main(void)
