@@ -9,6 +9,7 @@
  * The master says which object goes by DROP, but not to who replaced it himself.
  * What he believed to have the name may have been renamed by another node a moment
  * before, and he has not heard of that yet: before its file goes the master is asked.
+ * So it is when a removal or a rename was not answered, until the master says.
  */
 #define CONDEMN_GRACE_NS 400000000ull
 #define CONDEMN_BATCH	 64u
@@ -33,9 +34,10 @@ void node_condemn_locked(struct node *node, struct object *object, bool dropped)
 {
 	struct condemned *c = malloc(sizeof(*c));
 
-	if (!c || !object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED)) {
-		free(c);
-		node_discard_locked(node, object);
+	MUST(object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED));
+	if (!c) { /* without memory the next announcement asks */
+		if (dropped)
+			node_discard_locked(node, object);
 		return;
 	}
 	sieve_remove_locked(node, object);
@@ -55,53 +57,89 @@ static struct condemned *take_locked(struct node *node, struct condemned **at)
 	return c;
 }
 
-/* Done with it; without memory the next announcement asks. */
+/* Done with it: its file goes, or it is kept as the master said. */
 static void end_locked(struct node *node, struct condemned *c, bool discard)
 {
 	if (discard && c->object->attr.version == c->version)
 		node_discard_locked(node, c->object);
+	else
+		sieve_add_locked(node, c->object);
 	if (!c->object->user)
 		node_forget_locked(node, c->object);
 	object_unref(&node->objects, c->object);
 	free(c);
 }
 
+/* -- asking -- */
+
+/* The master has spoken of each (inventory.c), or could not be asked: then again. */
+static void asked(struct node *node, void *context, enum mc_status status)
+{
+	struct condemned *next = context;
+
+	WITH_LOCK(&node->lock);
+	while (next) {
+		struct condemned *c = next;
+		next = c->next;
+		if (status || c->object->writers > 0)
+			append_locked(node, c);
+		else
+			end_locked(node, c, false);
+	}
+}
+
 /*
- * See to a batch of those whose time has come; the ids of those to ask about.  What is
- * open for writing waits: its writer may make the next version of it.
+ * See to a batch of those whose time has come; those to ask about are taken out.
+ * What is open for writing waits: its writer may make the next version of it.
  */
-static size_t due(struct node *node, uint64_t ids[CONDEMN_BATCH], size_t *ask)
+static size_t due(struct node *node, struct condemned **ask)
 {
 	WITH_LOCK(&node->lock);
 	uint64_t now = clock_ns();
 	size_t count = 0;
 
-	*ask = 0;
 	while (count < CONDEMN_BATCH && node->condemned &&
 	       node->condemned->since_ns + CONDEMN_GRACE_NS < now) {
 		struct condemned *c = take_locked(node, &node->condemned);
 		count++;
 		if (c->object->writers > 0) {
 			append_locked(node, c);
-			continue;
+		} else if (c->dropped) {
+			end_locked(node, c, true);
+		} else {
+			c->next = *ask;
+			*ask = c;
 		}
-		if (!c->dropped)
-			ids[(*ask)++] = c->object->attr.id;
-		end_locked(node, c, c->dropped);
 	}
 	return count;
 }
 
-void node_condemned_turn(struct node *node)
+static void ask_about(struct node *node, struct condemned *list)
 {
 	uint64_t ids[CONDEMN_BATCH];
-	size_t count, ask;
+	size_t count = 0;
+
+	for (const struct condemned *c = list; c; c = c->next)
+		ids[count++] = c->object->attr.id;
+	if (count > 0)
+		node_ask_about(node, ids, count, asked, list);
+}
+
+void node_condemned_turn(struct node *node)
+{
+	size_t count;
 
 	do {
-		count = due(node, ids, &ask);
-		if (ask > 0)
-			node_ask_about(node, ids, ask, NULL);
+		struct condemned *ask = NULL;
+		count = due(node, &ask);
+		ask_about(node, ask);
 	} while (count == CONDEMN_BATCH);
+}
+
+/* It lost its name, and nobody writes it. */
+static bool evictable_locked(const struct condemned *c)
+{
+	return c->object->writers == 0 && (c->dropped || object_is(c->object, OBJECT_REMOVED));
 }
 
 /* Room is wanted: what may live on is evicted. */
@@ -110,7 +148,7 @@ void node_condemned_evict(struct node *node)
 	for (bool more = true; more;) {
 		node_lock(node);
 		struct condemned **at = &node->condemned;
-		while (*at && (*at)->object->writers > 0)
+		while (*at && !evictable_locked(*at))
 			at = &(*at)->next;
 		struct condemned *c = *at ? take_locked(node, at) : NULL;
 		more = c != NULL;

@@ -145,8 +145,9 @@ void node_told(struct node *node)
 /* -- asking -- */
 
 /* Nobody waits longer than for one try to ask. */
-static void asked(struct node *node, enum mc_status status)
+static void asked(struct node *node, void *context, enum mc_status status)
 {
+	(void)context;
 	node_lock(node);
 	node->doubts_asked = false;
 	node->doubt_ns = clock_ns() + DOUBT_AGAIN_NS;
@@ -192,7 +193,7 @@ void node_doubts_turn(struct node *node)
 	bool waited = node->doubt_waits != NULL;
 	node_unlock(node);
 	if (ids)
-		node_ask_about(node, ids, count, asked);
+		node_ask_about(node, ids, count, asked, NULL);
 	free(ids);
 	if (waited)
 		waits_end(node, WAITING_LATE, NULL, MC_TIMEOUT);

@@ -194,7 +194,7 @@ void node_claims_end(struct node *node);
 /* -- condemn.c -- */
 /*
  * Let go of the file of a local object that was replaced, in a moment.  The master said
- * that it is dropped, or is asked before.
+ * that it is dropped, or is asked before, until it says whether the object is gone.
  */
 void node_condemn_locked(struct node *node, struct object *object, bool dropped);
 /* See to those whose time has come. */
@@ -386,7 +386,8 @@ void node_announce(struct node *node);
  * Ask the master of these objects as an announcement does; ids that are not here
  * are left out.  ended, which may be NULL, is told how the asking went.
  */
-void node_ask_about(struct node *node, const uint64_t *ids, size_t count,
-		    void (*ended)(struct node *node, enum mc_status status));
+typedef void ask_ended_fn(struct node *node, void *context, enum mc_status status);
+void node_ask_about(struct node *node, const uint64_t *ids, size_t count, ask_ended_fn *ended,
+		    void *context);
 
 #endif

@@ -81,7 +81,8 @@ struct announcing {
 	struct node *node;
 	bool whole;	  /* not only of what is asked about */
 	uint32_t session; /* what belongs to an older one ends */
-	void (*ended)(struct node *node, enum mc_status status);
+	ask_ended_fn *ended;
+	void *context;
 	struct announced *items;
 	size_t count;
 	size_t next;
@@ -94,7 +95,7 @@ static void announce_page(struct announcing *a);
 static void announcing_end(struct announcing *a, enum mc_status status)
 {
 	if (a->ended)
-		a->ended(a->node, status);
+		a->ended(a->node, a->context, status);
 	free(a->items);
 	free(a);
 }
@@ -398,8 +399,8 @@ void node_announce(struct node *node)
 		announcing_failed(a, MC_NO_MEMORY);
 }
 
-void node_ask_about(struct node *node, const uint64_t *ids, size_t count,
-		    void (*ended)(struct node *node, enum mc_status status))
+void node_ask_about(struct node *node, const uint64_t *ids, size_t count, ask_ended_fn *ended,
+		    void *context)
 {
 	struct announcing *a = calloc(1, sizeof(*a));
 	struct announced *items = calloc(count, sizeof(*items));
@@ -408,12 +409,13 @@ void node_ask_about(struct node *node, const uint64_t *ids, size_t count,
 		free(a);
 		free(items);
 		if (ended)
-			ended(node, MC_NO_MEMORY);
+			ended(node, context, MC_NO_MEMORY);
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
 		items[i].id = ids[i];
 	*a = (struct announcing){.node = node, .items = items, .count = count, .ended = ended};
+	a->context = context;
 	node_lock(node);
 	a->session = node->session;
 	node_unlock(node);

@@ -104,6 +104,9 @@ void node_doubt_name_locked(struct node *node, uint64_t parent, const char *name
 		return;
 	object->known_session = 0;
 	node_lost_name_locked(node, object);
+	/* Who asked for the change is not told to drop what it was about. */
+	if (object_is(object, OBJECT_LOCAL) && !object_is(object, OBJECT_PUBLISHING))
+		node_condemn_locked(node, object, false);
 }
 
 void node_touch_locked(struct object *directory, int directories)

@@ -530,7 +530,7 @@ static void publish_reply(void *context, enum mc_status status, struct reader *b
 		send_xattrs(node, p->offer.object->attr.id, xattrs, xattrs_size);
 	free(xattrs);
 	if (left_over)
-		node_ask_about(node, &left_over, 1, NULL);
+		node_ask_about(node, &left_over, 1, NULL, NULL);
 	failpoint("put.published");
 	if (MC_ATTR_ACK_GET(attr.flags) > 0)
 		copies_await(p, attr.version, MC_ATTR_ACK_GET(attr.flags));

@@ -164,7 +164,7 @@ static void push_invalidate(struct node *node, struct reader *body)
 			node->events.forget_attr(node->events.context, id);
 	}
 	if (here_count > 0)
-		node_ask_about(node, here, here_count, NULL);
+		node_ask_about(node, here, here_count, NULL, NULL);
 }
 
 static void push_drop(struct node *node, struct reader *body)

@@ -425,6 +425,45 @@ START_TEST(what_was_replaced_goes)
 }
 END_TEST
 
+/* -- a removal or rename that is not answered -- */
+
+static enum mc_status remove_key(void)
+{
+	return unlink_name(writer, "key");
+}
+
+static enum mc_status (*const removing[])(void) = {remove_key, rename_other};
+
+/* Whether it was done or not, and whether the first try to ask is answered or not. */
+START_TEST(what_a_lost_answer_was_about_goes_if_it_is_gone)
+{
+	enum mc_status (*call)(void) = removing[_i / 4];
+	enum mc_verb verb = call == remove_key ? MC_VERB_REMOVE : MC_VERB_RENAME;
+	bool done = _i & 1, unheard = _i & 2, removed = done && call == remove_key;
+
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	EVENTUALLY(try_put(writer, "other", 100, 2) == MC_OK);
+	between_do(&between, BETWEEN_TIME_OUT, done ? BETWEEN_REPLIES : BETWEEN_REQUESTS, verb);
+	if (unheard)
+		between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REPLIES, MC_VERB_ANNOUNCE);
+	ck_assert_int_eq(call(), MC_TIMEOUT);
+	EVENTUALLY(!unheard || between_kept(&between) >= 2);
+	between_let_go(&between);
+	if (done)
+		EVENTUALLY(local(writer) == 1);
+	usleep(600000); /* what stays would be gone by then */
+	ck_assert_uint_eq(local(writer), done ? 1 : 2);
+	if (removed)
+		ck_assert(absent(b, "key"));
+	else
+		ck_assert(reads(b, "key", 100, done ? 2 : 1));
+	if (!done || removed)
+		ck_assert(reads(writer, "other", 100, 2));
+	end();
+}
+END_TEST
+
 /* -- a master that was not told yet -- */
 
 static struct mc_master *other_master(void)
@@ -558,6 +597,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, what_was_renamed_before_it_could_be_removed_stays);
 	tcase_add_test(tc, a_remove_that_is_sent_again_frees_what_it_removed);
 	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
+	tcase_add_loop_test(tc, what_a_lost_answer_was_about_goes_if_it_is_gone, 0,
+			    4 * ROWS(removing));
 	tcase_add_test(tc, what_may_replace_nothing_is_not_taken_back_unanswered);
 	tcase_add_test(tc, what_may_replace_nothing_is_taken_back_when_it_was_answered);
 	tcase_add_test(tc, what_may_replace_nothing_is_taken_back_when_it_was_announced);
