@@ -201,6 +201,10 @@ enum mc_status node_make_room(struct node *node, uint64_t size)
 
 	pool_space(node->pool, &space);
 	uint64_t room = room_ahead(&space);
+	if (size > space.capacity) { /* not even if all of it were evicted */
+		counter_add(&node->counters, COUNTER_NO_SPACE, 1);
+		return MC_NO_SPACE;
+	}
 	if (space.free - space.spare >= size + room)
 		return MC_OK;
 	stock_drop(node->stock);

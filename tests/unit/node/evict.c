@@ -235,6 +235,19 @@ START_TEST(when_nothing_can_go_a_put_says_no_space)
 }
 END_TEST
 
+START_TEST(what_can_never_fit_evicts_nothing)
+{
+	static const uint64_t sizes[] = {SMALL + 1, UINT64_MAX / 2, UINT64_MAX};
+
+	start_small(NULL);
+	put_many("key", 8);
+	for (int i = 0; i < ROWS(sizes); i++)
+		ck_assert_int_eq(node_make_room(small, sizes[i]), MC_NO_SPACE);
+	ck_assert_uint_eq(counted(small, COUNTER_EVICTIONS), 0);
+	end_small();
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_test(tc, a_full_pool_evicts_for_what_is_put);
@@ -245,6 +258,7 @@ static void add(TCase *tc)
 	tcase_add_loop_test(tc, what_another_node_pins_is_never_evicted, 0, 2);
 	tcase_add_test(tc, what_is_used_stays_longer_than_what_is_not);
 	tcase_add_test(tc, when_nothing_can_go_a_put_says_no_space);
+	tcase_add_test(tc, what_can_never_fit_evicts_nothing);
 }
 
 int main(void)
