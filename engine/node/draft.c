@@ -157,13 +157,13 @@ void node_create(struct node *node, const struct node_create *create, node_done_
 
 void node_replacements_turn(struct node *node)
 {
-	uint64_t before = clock_ns() - node->config.timeout_ms * 1000000ull;
+	uint64_t now = clock_ns(), timeout_ns = node->config.timeout_ms * 1000000ull;
 
 	WITH_LOCK(&node->lock);
 	struct object *draft = node->replacing;
 	while (draft) {
 		struct object *next = draft->newer;
-		if (draft->opens == 0 && draft->known_ns < before)
+		if (draft->opens == 0 && draft->known_ns + timeout_ns < now)
 			node_removed_locked(node, draft);
 		draft = next;
 	}
