@@ -269,10 +269,14 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t offset_in,
 	(void)ino_in;
 	(void)ino_out;
 	count_request(fs, FS_COPY_FILE_RANGE);
+	struct object *source = handle_of(fi_in)->inode->object;
 	node_lock(fs->node);
-	bool arriving = node_arriving_locked(fs->node, handle_of(fi_in)->inode->object);
+	enum mc_status status = MC_OK;
+	if (object_is(source, OBJECT_BROKEN))
+		status = MC_IO;
+	else if (node_arriving_locked(fs->node, source))
+		status = MC_NOT_SUPPORTED; /* the kernel reads and writes instead */
 	node_unlock(fs->node);
-	enum mc_status status = arriving ? MC_NOT_SUPPORTED : MC_OK;
 	if (!status)
 		status = handle_descriptor(fs, handle_of(fi_in), &from);
 	if (!status)

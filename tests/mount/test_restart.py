@@ -217,6 +217,31 @@ def a_puller_survives_the_death_of_the_owner_amid_a_get(cluster):
 
 
 @on_cluster()
+def what_is_copied_of_an_object_that_lost_its_owner_amid_a_get_is_true(cluster):
+    master = cluster.master()
+    a = cluster.node(master, "a", transport="tcp", segment="512m")
+    b = cluster.node(master, "b", transport="tcp", segment="512m")
+    data = content(3, 120 * MIB)
+    put(at(a, "large"), data)
+    fd = os.open(at(b, "large"), os.O_RDONLY)
+    a.kill()
+    try:
+        os.pread(fd, MIB, 119 * MIB)  # until it is here, or its owner is given up
+    except OSError as error:
+        assert error.errno in (errno.EIO, errno.ETIMEDOUT), error
+    target = os.open(at(b, "copy.tmp"), os.O_CREAT | os.O_RDWR, 0o644)
+    for offset in range(0, 120 * MIB, 10 * MIB):
+        try:
+            copied = os.copy_file_range(fd, target, MIB, offset, 0)
+        except OSError as error:
+            assert error.errno == errno.EIO, error
+            break
+        same(os.pread(target, copied, 0), data[offset:offset + copied], f"at {offset}")
+    os.close(fd)
+    os.close(target)
+
+
+@on_cluster()
 def a_killed_master_comes_back_with_its_journal(cluster):
     master, a, b = cluster.pair()
     want = fill(a)
