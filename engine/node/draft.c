@@ -74,6 +74,8 @@ static void reserve_reply(void *context, enum mc_status status, struct reader *b
 		object_unname(&node->objects, op->object);
 		op->object->flags |= OBJECT_REMOVED;
 		node_unlock(node);
+		if (status == MC_TIMEOUT) /* it may be reserved all the same */
+			node_unreserve(node, op->stamp, op->name, op->object->attr.id);
 		node_release(node, op->object, true);
 	} else {
 		node_lock(node);
@@ -87,6 +89,7 @@ static void draft_reserve(struct op *op, uint64_t parent)
 {
 	struct writer w;
 
+	op->stamp = parent;
 	writer_init(&w);
 	put_u64(&w, parent);
 	put_string(&w, op->name, strlen(op->name));

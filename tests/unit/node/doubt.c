@@ -464,6 +464,31 @@ START_TEST(what_a_lost_answer_was_about_goes_if_it_is_gone)
 }
 END_TEST
 
+static bool creates(struct node *node, const char *name)
+{
+	struct object *object;
+
+	if (create_in(node, MC_ROOT_ID, name, true, &object) != MC_OK)
+		return false;
+	node_release(node, object, true);
+	cluster_forget(node, object);
+	return true;
+}
+
+/* Nobody has the lock file then: it must not be taken for ever. */
+START_TEST(a_name_whose_reservation_was_not_answered_is_free)
+{
+	struct object *object;
+
+	begin();
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REPLIES, MC_VERB_RESERVE);
+	ck_assert_int_eq(create_in(writer, MC_ROOT_ID, "key", true, &object), MC_TIMEOUT);
+	between_let_go(&between);
+	EVENTUALLY(creates(b, "key"));
+	end();
+}
+END_TEST
+
 /* -- a master that was not told yet -- */
 
 static struct mc_master *other_master(void)
@@ -599,6 +624,7 @@ static void add(TCase *tc)
 	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
 	tcase_add_loop_test(tc, what_a_lost_answer_was_about_goes_if_it_is_gone, 0,
 			    4 * ROWS(removing));
+	tcase_add_test(tc, a_name_whose_reservation_was_not_answered_is_free);
 	tcase_add_test(tc, what_may_replace_nothing_is_not_taken_back_unanswered);
 	tcase_add_test(tc, what_may_replace_nothing_is_taken_back_when_it_was_answered);
 	tcase_add_test(tc, what_may_replace_nothing_is_taken_back_when_it_was_announced);
