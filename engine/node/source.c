@@ -7,7 +7,8 @@
 /*
  * The owner's side of a pull.  An object that somebody here has open for
  * writing is served from a copy that is checked: made between two looks at the
- * file's mark, so that no torn read leaves the node.
+ * file's mark, so that no torn read leaves the node.  Nor does what was changed in
+ * place and could not be published, before it is.
  */
 
 /* A look at the attributes moves the mark: what it saw stands in DIRTY. */
@@ -76,7 +77,8 @@ enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct 
 	if (!hold->ahead)
 		object->flags |= OBJECT_VISITED;
 	/* Just closed, or mapped for writing still: the janitor may not have looked yet. */
-	bool written = object->writers > 0, lingering = object_is(object, OBJECT_LINGERING);
+	bool written = object->writers > 0 || object_is(object, OBJECT_DIRTY);
+	bool lingering = object_is(object, OBJECT_LINGERING);
 	hold->attr = object->attr;
 	hold->object = object;
 	hold->fd = -1;

@@ -273,6 +273,49 @@ START_TEST(what_would_change_a_put_finds_its_name_gone)
 }
 END_TEST
 
+/* -- what could not even be sent -- */
+
+#define NOBODY "127.0.0.1:1"
+
+/* Also the last try, of the release. */
+static bool closed(const char *name)
+{
+	struct object *object;
+
+	if (lookup(writer, name, &object) != MC_OK)
+		return false;
+	node_lock(writer);
+	bool closed = object->writers == 0;
+	node_unlock(writer);
+	cluster_forget(writer, object);
+	return closed;
+}
+
+START_TEST(what_could_not_be_published_in_place_is_seen_by_nobody_else)
+{
+	struct object *object;
+
+	timeout_ms = DOUBT_MS;
+	begin();
+	struct node *c =
+		cluster_start(&(struct cluster_node){.transport = "tcp", .timeout_ms = DOUBT_MS});
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	between_cut(&between, NOBODY);
+	EVENTUALLY(!node_connected(writer));
+	ck_assert_int_eq(put_in_place(100, 2), MC_READ_ONLY);
+	EVENTUALLY(closed("key"));
+	between_cut(&between, mc_master_address(master));
+	EVENTUALLY(lookup(c, "key", &object) == MC_OK);
+	EVENTUALLY(node_connected(writer));
+	ck_assert_int_eq(open_object(c, object, 0), MC_TIMEOUT);
+	cluster_forget(c, object);
+	EVENTUALLY(put_in_place(100, 3) == MC_OK);
+	EVENTUALLY(reads(c, "key", 100, 3));
+	node_close(c, true);
+	end();
+}
+END_TEST
+
 /* -- another connection, another life -- */
 
 START_TEST(an_announcement_tells_of_what_is_in_doubt)
@@ -613,6 +656,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, what_is_looked_up_before_the_answer_is_not_withdrawn);
 	tcase_add_loop_test(tc, what_changes_a_draft_in_doubt_waits, 0, ROWS(calls));
 	tcase_add_loop_test(tc, what_would_change_a_put_finds_its_name_gone, 0, ROWS(calls));
+	tcase_add_test(tc, what_could_not_be_published_in_place_is_seen_by_nobody_else);
 	tcase_add_loop_test(tc, an_announcement_tells_of_what_is_in_doubt, 0, ROWS(ways));
 	tcase_add_loop_test(tc, a_restart_in_doubt_loses_nothing, 0, ROWS(ways));
 	tcase_add_loop_test(tc, a_restart_in_doubt_brings_nothing_back, 0, ROWS(ways));
