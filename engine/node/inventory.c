@@ -29,6 +29,24 @@ static bool found_valid(const struct pool_found *found, const struct record *rec
 	       found->id > MC_ROOT_ID && S_ISREG(record->attr.mode) && record->attr.version != 0;
 }
 
+/*
+ * Somebody wrote to it after its last publish, and did not come to the next: other
+ * copies of that version are others.  It is the next version of the object, whose
+ * only copy is here.
+ */
+static void changed(struct node *node, const struct pool_found *found, struct record *record)
+{
+	uint8_t bytes[RECORD_SIZE_MAX];
+
+	log_warn("an object was changed and not published, it is a new version file=%s",
+		 found->name);
+	record->kind = MC_REPLICA_PRIMARY;
+	record->attr.version++;
+	record->attr.mtime = record->attr.ctime = found->mtime;
+	if (pool_record_id(node->pool, found->id, bytes, record_encode(record, bytes)))
+		log_debug("an object's record was not rewritten file=%s", found->name);
+}
+
 static void visit(void *context, const struct pool_found *found)
 {
 	struct node *node = context;
@@ -45,6 +63,8 @@ static void visit(void *context, const struct pool_found *found)
 	struct object *object = object_new(&node->objects, found->id);
 	if (!object)
 		return;
+	if (!found->marked && !(record.flags & RECORD_UNANSWERED))
+		changed(node, found, &record);
 	object_set_attr(object, &record.attr);
 	object->attr.allocated = found->allocated;
 	object->flags = OBJECT_LOCAL | OBJECT_PUBLISHED;

@@ -552,6 +552,8 @@ static void visit_file(struct pool *pool, const char *name,
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && parse_file(name, &found.id)) {
 		found.size = (uint64_t)st.st_size;
 		found.allocated = (uint64_t)st.st_blocks * 512;
+		found.mtime = (struct mc_time){st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec};
+		found.marked = pool_marked(&st);
 		ssize_t size =
 			pool->xattr ? fgetxattr(fd, pool->xattr, record, sizeof(record)) : -1;
 		if (size >= 0) {

@@ -49,6 +49,8 @@ struct pool_found {
 	size_t record_size;
 	uint64_t size; /* of the file */
 	uint64_t allocated;
+	struct mc_time mtime;
+	bool marked;	  /* pool_marked() */
 	const char *name; /* of the file */
 };
 

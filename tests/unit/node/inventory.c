@@ -124,6 +124,43 @@ START_TEST(what_is_damaged_is_set_aside_and_never_served)
 }
 END_TEST
 
+/* Others have copies of what it was before. */
+START_TEST(what_was_being_changed_when_its_node_went_down_is_the_next_version)
+{
+	struct object *object;
+	struct node *c = cluster_start(&(struct cluster_node){.transport = "tcp"});
+
+	place_new(path);
+	struct node *node = start();
+	put(node, "key", 1000, 1);
+	assert_reads(c, "key", 1000, 1);
+	EVENTUALLY(stat_of_node(node, "tcp_holds") == 0);
+	ck_assert_int_eq(lookup(node, "key", &object), MC_OK);
+	uint64_t version = object->attr.version;
+	ck_assert_int_eq(open_object(node, object, NODE_OPEN_WRITE), MC_OK);
+	write_bytes(node, object, 1000, 2);
+	node_close(node, false);
+
+	node = start();
+	ck_assert_uint_eq(counted(node, COUNTER_SCAN_ASIDE), 0);
+	assert_reads(node, "key", 1000, 2);
+	EVENTUALLY(counted(c, COUNTER_DROPS) == 1);
+	assert_reads(c, "key", 1000, 2);
+	ck_assert_int_eq(lookup(node, "key", &object), MC_OK);
+	ck_assert_uint_gt(object->attr.version, version);
+	version = object->attr.version;
+	cluster_forget(node, object);
+	node_close(node, false);
+
+	node = start(); /* once is enough */
+	ck_assert_int_eq(lookup(node, "key", &object), MC_OK);
+	ck_assert_uint_eq(object->attr.version, version);
+	cluster_forget(node, object);
+	node_close(node, true);
+	node_close(c, true);
+}
+END_TEST
+
 /* As a framework does that opens O_RDWR to read, while a peer has the file. */
 START_TEST(what_was_lent_and_opened_for_writing_survives_a_restart)
 {
@@ -279,6 +316,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_restart_loses_nothing_that_was_published);
 	tcase_add_test(tc, what_was_removed_meanwhile_does_not_come_back);
 	tcase_add_loop_test(tc, what_is_damaged_is_set_aside_and_never_served, 0, ROWS(damages));
+	tcase_add_test(tc, what_was_being_changed_when_its_node_went_down_is_the_next_version);
 	tcase_add_test(tc, what_was_lent_and_opened_for_writing_survives_a_restart);
 	tcase_add_test(tc, a_draft_may_be_opened_while_its_name_is_reserved);
 	tcase_add_test(tc, a_get_is_of_one_version_whatever_others_do);
