@@ -61,6 +61,15 @@ struct offer *node_offered_locked(const struct node *node, const struct object *
 	return offer;
 }
 
+bool node_leaving_locked(const struct node *node, const struct object *object)
+{
+	const struct offer *offer = node->offers;
+
+	while (offer && offer->over != object->attr.id)
+		offer = offer->next;
+	return offer || object_is(object, OBJECT_LEAVING);
+}
+
 /* -- waiting -- */
 
 static bool wait_locked(struct node *node, struct object *object, uint64_t deadline_ns,

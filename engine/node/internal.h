@@ -175,7 +175,8 @@ void node_linger_end(struct node *node);
 /* -- release.c -- */
 /*
  * As node_flush(), long after the last close, for what a map may have written: not
- * where the object has been replaced or removed since.
+ * where the object has been replaced or removed since.  (Where this node is about to
+ * replace or remove it, node_flush() does not do that either.)
  */
 void node_flush_left(struct node *node, struct object *object, node_done_fn *done, void *context);
 
@@ -226,6 +227,8 @@ void node_offer_locked(struct node *node, struct offer *offer);
 void node_offer_end_locked(struct offer *offer);
 /* That of an object, NULL. */
 struct offer *node_offered_locked(const struct node *node, const struct object *object);
+/* What may take its name is on its way to the master, or was and is not answered. */
+bool node_leaving_locked(const struct node *node, const struct object *object);
 /* No answer came: the next turn asks. */
 void node_doubt_locked(struct node *node, struct offer *offer);
 /* End an offer in doubt, of which the master has spoken; NULL: there is none of that version. */

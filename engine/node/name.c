@@ -139,6 +139,8 @@ static void unlink_end(struct op *op, enum mc_status status, uint64_t id)
 	struct node *node = op->node;
 
 	node_lock(node);
+	if (op->other)
+		op->other->flags &= ~(uint32_t)OBJECT_LEAVING;
 	if (status == MC_TIMEOUT)
 		node_doubt_name_locked(node, op->object->attr.id, op->name);
 	if (status == MC_OK || status == MC_NOT_FOUND)
@@ -175,6 +177,13 @@ static void unlink_again(void *context, enum mc_status status)
 	}
 	node_unlink(op->node, op->object->attr.id, op->name, op->done, op->context);
 	op_free(op);
+}
+
+/* Until the master has answered, no close may give it the name again. */
+static void leave(struct node *node, struct object *object)
+{
+	WITH_LOCK(&node->lock);
+	object->flags |= OBJECT_LEAVING;
 }
 
 /* A draft goes without the master, unless its publish is on its way. */
@@ -223,6 +232,8 @@ void node_unlink(struct node *node, uint64_t parent_id, const char *name, node_d
 	node_unref(node, object);
 	if (!op || (op->other && node_doubt_wait(node, op->other, unlink_again, op)))
 		return;
+	if (op->other)
+		leave(node, op->other);
 	writer_init(&w);
 	put_u16(&w, 1);
 	put_u64(&w, parent_id);
@@ -301,6 +312,7 @@ struct move {
 	struct object *object; /* all counted */
 	struct object *from;
 	struct object *to;
+	struct object *over; /* that has the new name here; NULL: none */
 	char *name;
 	char *new_name;
 	bool noreplace;
@@ -315,6 +327,7 @@ static void move_free(struct move *m)
 	node_unref(m->node, m->object);
 	node_unref(m->node, m->from);
 	node_unref(m->node, m->to);
+	node_unref(m->node, m->over);
 	free(m->name);
 	free(m->new_name);
 	free(m);
@@ -487,6 +500,10 @@ static void rename_reply(void *context, enum mc_status status, struct reader *bo
 
 	(void)resent;
 	failpoint("rename.answered");
+	node_lock(m->node);
+	if (m->over)
+		m->over->flags &= ~(uint32_t)OBJECT_LEAVING;
+	node_unlock(m->node);
 	if (!status) {
 		get_attr(body, &attr);
 		if (body->failed)
@@ -500,6 +517,15 @@ static void move_named(struct move *m)
 	struct node *node = m->node;
 	struct writer w;
 
+	node_lock(node);
+	m->over = object_lookup(&node->objects, m->to->attr.id, m->new_name, strlen(m->new_name));
+	if (m->over == m->object)
+		m->over = NULL;
+	if (m->over) {
+		object_ref(m->over);
+		m->over->flags |= OBJECT_LEAVING;
+	}
+	node_unlock(node);
 	writer_init(&w);
 	put_u64(&w, m->from->attr.id);
 	put_string(&w, m->name, strlen(m->name));

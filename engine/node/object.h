@@ -46,6 +46,7 @@ enum object_flag {
 	OBJECT_DOUBT = 1u << 15,      /* ... PUBLISHING, and the answer did not come (doubt.c) */
 	OBJECT_UNANSWERED = 1u << 16, /* found so in the pool (record.h) */
 	OBJECT_SHOWN = 1u << 17,      /* a transport may have its file mapped (show.c) */
+	OBJECT_LEAVING = 1u << 18,    /* this node asked for a change that takes its name */
 };
 
 struct borrow;

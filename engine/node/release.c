@@ -20,6 +20,8 @@ static void flush(struct node *node, struct object *object, uint32_t states, uin
 		     !object->parent || !(object->flags & states);
 	if (!clean && !object_is(object, OBJECT_PUBLISHED))
 		clean = object_name_staging(object->name);
+	if (node_leaving_locked(node, object))
+		publish.flags |= MC_PUBLISH_STANDING;
 	enum mc_status lost = object->lost;
 	publish.parent = object->parent;
 	publish.name = clean ? NULL : strdup(object->name);

@@ -457,6 +457,52 @@ START_TEST(a_remove_that_is_sent_again_frees_what_it_removed)
 }
 END_TEST
 
+/* -- a close while the name is being taken -- */
+
+static enum mc_status remove_key(void)
+{
+	return unlink_name(writer, "key");
+}
+
+static enum mc_status (*const taking[])(void) = {remove_key, rename_other, put_other};
+
+/* It was done, and the answer is late: a close of what had the name comes after it. */
+START_TEST(a_close_does_not_take_back_the_name_that_is_being_taken)
+{
+	enum mc_status (*call)(void) = taking[_i];
+	struct object *object;
+	struct turn turn;
+	pthread_t thread;
+	void *status;
+
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	EVENTUALLY(try_put(writer, "other", 100, 2) == MC_OK);
+	ck_assert_int_eq(lookup(writer, "key", &object), MC_OK);
+	ck_assert_int_eq(open_object(writer, object, NODE_OPEN_WRITE), MC_OK);
+	write_bytes(writer, object, 100, 3);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_REMOVE);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_RENAME);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	ck_assert_int_eq(pthread_create(&thread, NULL, run_call, &call), 0);
+	EVENTUALLY(between_kept(&between) == 1);
+	turn_init(&turn, writer);
+	node_flush(writer, object, turn_done, &turn);
+	EVENTUALLY(between_kept(&between) == 2);
+	between_let_go(&between);
+	pthread_join(thread, &status);
+	ck_assert_int_eq((intptr_t)status, MC_OK);
+	ck_assert_int_eq(turn_end(&turn, NULL), MC_OK);
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	for (int i = 0; i < 2; i++) {
+		struct node *node = i ? writer : b;
+		EVENTUALLY(call == remove_key ? absent(node, "key") : reads(node, "key", 100, 2));
+	}
+	end();
+}
+END_TEST
+
 START_TEST(what_was_replaced_goes)
 {
 	begin();
@@ -469,11 +515,6 @@ START_TEST(what_was_replaced_goes)
 END_TEST
 
 /* -- a removal or rename that is not answered -- */
-
-static enum mc_status remove_key(void)
-{
-	return unlink_name(writer, "key");
-}
 
 static enum mc_status (*const removing[])(void) = {remove_key, rename_other};
 
@@ -665,6 +706,8 @@ static void add(TCase *tc)
 			    ROWS(replacing));
 	tcase_add_test(tc, what_was_renamed_before_it_could_be_removed_stays);
 	tcase_add_test(tc, a_remove_that_is_sent_again_frees_what_it_removed);
+	tcase_add_loop_test(tc, a_close_does_not_take_back_the_name_that_is_being_taken, 0,
+			    ROWS(taking));
 	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
 	tcase_add_loop_test(tc, what_a_lost_answer_was_about_goes_if_it_is_gone, 0,
 			    4 * ROWS(removing));
