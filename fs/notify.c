@@ -16,13 +16,10 @@
  * asks, hears ESTALE and looks the name up again (inode_object in inode.c).
  */
 
-enum notice_kind { NOTICE_ATTR, NOTICE_ALL, NOTICE_CALL };
-
 struct notice {
 	struct notice *next;
-	enum notice_kind kind;
-	uint64_t id;
-	void (*call)(void *context);
+	uint64_t id;		     /* of an object whose attributes changed */
+	void (*call)(void *context); /* NULL: tell of the object */
 	void *context;
 };
 
@@ -34,58 +31,70 @@ struct notifier {
 	pthread_cond_t wake;
 	struct notice *first;
 	struct notice **last;
+	bool all; /* all names are to be forgotten, before what is queued */
 	pthread_cond_t idle;
 	bool busy; /* the thread is telling */
 	bool stopping;
 };
 
-static int epoch_raise(struct fs *fs)
+static void log_refused(const char *what, int error)
 {
-	return fs->epoch ? fuse_lowlevel_notify_increment_epoch(fs->session) : 0;
+	if (error && error != -ENOENT && error != -ENOTCONN && error != -ENOTDIR)
+		log_debug("the kernel did not take a notice of=%s error=%d", what, error);
 }
 
-static void tell_kernel(struct fs *fs, const struct notice *n)
+static void tell_all(struct fs *fs)
 {
-	int error = 0;
+	if (fs->epoch)
+		log_refused("all", fuse_lowlevel_notify_increment_epoch(fs->session));
+}
 
-	switch (n->kind) {
-	case NOTICE_ATTR:
-		error = fuse_lowlevel_notify_inval_inode(fs->session, n->id, -1, 0);
-		/* The answer that makes it known may be on its way still: no name of it counts. */
-		if (error == -ENOENT)
-			error = epoch_raise(fs);
-		break;
-	case NOTICE_ALL:
-		error = epoch_raise(fs);
-		break;
-	case NOTICE_CALL:
+static void tell(struct fs *fs, const struct notice *n)
+{
+	if (n->call) {
 		n->call(n->context);
-		break;
+		return;
 	}
-	if (error && error != -ENOENT && error != -ENOTCONN && error != -ENOTDIR)
-		log_debug("the kernel did not take a notice kind=%d error=%d", (int)n->kind, error);
+	int error = fuse_lowlevel_notify_inval_inode(fs->session, n->id, -1, 0);
+	log_refused("an object", error);
+	/* The answer that makes it known may be on its way still: no name of it counts. */
+	if (error == -ENOENT)
+		tell_all(fs);
+}
+
+/* Wait for work: all, a notice (or NULL), or both.  False: there will be none. */
+static bool take_locked(struct notifier *notifier, bool *all, struct notice **n)
+{
+	while (!notifier->first && !notifier->all) {
+		if (notifier->stopping)
+			return false;
+		pthread_cond_wait(&notifier->wake, &notifier->lock);
+	}
+	*all = notifier->all;
+	*n = notifier->first;
+	notifier->all = false;
+	if (*n)
+		notifier->first = (*n)->next;
+	if (!notifier->first)
+		notifier->last = &notifier->first;
+	return true;
 }
 
 static void *notifier_thread(void *context)
 {
 	struct notifier *notifier = context;
+	struct notice *n;
+	bool all;
 
 	pthread_setname_np(pthread_self(), "mc-notify");
 	pthread_mutex_lock(&notifier->lock);
-	for (;;) {
-		struct notice *n = notifier->first;
-		if (!n && notifier->stopping)
-			break;
-		if (!n) {
-			pthread_cond_wait(&notifier->wake, &notifier->lock);
-			continue;
-		}
-		notifier->first = n->next;
-		if (!notifier->first)
-			notifier->last = &notifier->first;
+	while (take_locked(notifier, &all, &n)) {
 		notifier->busy = true;
 		pthread_mutex_unlock(&notifier->lock);
-		tell_kernel(notifier->fs, n);
+		if (all)
+			tell_all(notifier->fs);
+		if (n)
+			tell(notifier->fs, n);
 		free(n);
 		pthread_mutex_lock(&notifier->lock);
 		notifier->busy = false;
@@ -95,49 +104,30 @@ static void *notifier_thread(void *context)
 	return NULL;
 }
 
-static struct notice *notice_new(enum notice_kind kind, uint64_t id)
-{
-	struct notice *n = calloc(1, sizeof(*n));
-
-	if (n) {
-		n->kind = kind;
-		n->id = id;
-	}
-	return n;
-}
-
+/* Take the notice over.  NULL, for want of memory: whatever it was, all names are forgotten. */
 static void queue(struct fs *fs, struct notice *n)
 {
 	struct notifier *notifier = fs->notifier;
 
-	if (!n)
-		return;
 	WITH_LOCK(&notifier->lock);
-	*notifier->last = n;
-	notifier->last = &n->next;
+	if (n) {
+		*notifier->last = n;
+		notifier->last = &n->next;
+	} else {
+		notifier->all = true;
+	}
 	pthread_cond_signal(&notifier->wake);
-}
-
-static void notify_attr(struct fs *fs, uint64_t id)
-{
-	queue(fs, notice_new(NOTICE_ATTR, id));
-}
-
-static void notify_all(struct fs *fs)
-{
-	queue(fs, notice_new(NOTICE_ALL, 0));
 }
 
 void notify_then(struct fs *fs, void (*call)(void *context), void *context)
 {
-	struct notice *n = notice_new(NOTICE_CALL, 0);
+	struct notice *n = malloc(sizeof(*n));
 
 	if (!n) {
 		call(context);
 		return;
 	}
-	n->call = call;
-	n->context = context;
+	*n = (struct notice){.call = call, .context = context};
 	queue(fs, n);
 }
 
@@ -165,7 +155,7 @@ void notifier_drain(struct fs *fs)
 	struct notifier *notifier = fs->notifier;
 
 	WITH_LOCK(&notifier->lock);
-	while (notifier->first || notifier->busy)
+	while (notifier->first || notifier->all || notifier->busy)
 		pthread_cond_wait(&notifier->idle, &notifier->lock);
 }
 
@@ -191,12 +181,16 @@ void notifier_stop(struct fs *fs)
 
 static void forget_attr(void *context, uint64_t id)
 {
-	notify_attr(context, id);
+	struct notice *n = malloc(sizeof(*n));
+
+	if (n)
+		*n = (struct notice){.id = id};
+	queue(context, n);
 }
 
 static void forget_all(void *context)
 {
-	notify_all(context);
+	queue(context, NULL);
 }
 
 static void let_go(void *context, struct object *object)
