@@ -23,6 +23,17 @@ static void reply_unreadable(fuse_req_t req, enum mc_status status)
 	reply_status(req, status == MC_STALE || status == MC_NOT_FOUND ? MC_IO : status);
 }
 
+/* How many of these bytes the file has. */
+static uint64_t bytes_there(int fd, size_t size, off_t offset)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || offset >= st.st_size)
+		return 0;
+	uint64_t left = (uint64_t)(st.st_size - offset);
+	return left < size ? left : size;
+}
+
 static void reply_bytes(fuse_req_t req, struct handle *handle, size_t size, off_t offset)
 {
 	struct fs *fs = fs_of(req);
@@ -37,7 +48,7 @@ static void reply_bytes(fuse_req_t req, struct handle *handle, size_t size, off_
 	buffer.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
 	buffer.buf[0].fd = fd;
 	buffer.buf[0].pos = offset;
-	counter_add(node_counters(fs->node), COUNTER_BYTES_COPIED, size);
+	counter_add(node_counters(fs->node), COUNTER_BYTES_COPIED, bytes_there(fd, size, offset));
 	fuse_reply_data(req, &buffer, FUSE_BUF_SPLICE_MOVE);
 }
 

@@ -98,6 +98,17 @@ def without_passthrough_the_requests_come_to_the_daemon(place):
 
 
 @on_mount(tmpfs=False)
+def without_passthrough_the_bytes_that_are_there_are_counted_as_copied(place):
+    if place.variant.passthrough:
+        skip("passthrough is on in this variant")
+    with Cost(place) as cost:
+        place.put("k", content(5, 5000))
+        same(place.get("k"), content(5, 5000))
+    assert cost.of("fuse_read") >= 1
+    assert cost.of("bytes_copied") == 2 * 5000, cost.of("bytes_copied")
+
+
+@on_mount(tmpfs=False)
 def a_put_costs_exactly_one_rpc(place):
     os.mkdir(place.path("d"))
     with Cost(place) as cost:
