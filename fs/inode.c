@@ -141,35 +141,29 @@ static bool backing_take_locked(struct inode *inode, int backing_id)
 	return true;
 }
 
-/* The kernel gets the very file that holds the bytes.  False: not this time. */
-static bool open_passthrough(struct fs *fs, struct inode *inode)
+/* Hand the kernel the very file that holds the bytes.  0: not this time. */
+static int backing_make(struct fs *fs, struct inode *inode)
 {
 	int fd;
 	bool own;
 
-	if (inode->backing_id > 0)
-		return true;
 	if (node_file(fs->node, inode->object, &fd, &own))
-		return false;
+		return 0;
 	int id = backing_open(fs, fd);
 	if (own)
 		close(fd);
-	if (id == 0)
-		return false;
-	node_lock(fs->node);
-	if (backing_take_locked(inode, id))
-		id = 0;
-	node_unlock(fs->node);
-	backing_close(fs, id); /* another was faster */
-	return true;
+	return id;
 }
 
-/* Choose the way that all opens of this inode go until the last is closed. */
-static bool choose_passthrough(struct fs *fs, struct inode *inode)
+/*
+ * Choose the way that all opens of this inode go until the last is closed.  What the
+ * kernel holds the file under, by passthrough; 0: they are cached.
+ */
+static int choose_way(struct fs *fs, struct inode *inode)
 {
 	struct counters *counters = node_counters(fs->node);
 	enum counter why = COUNTER_OPEN_PASSTHROUGH;
-	bool open = false;
+	int backing_id = 0, spare = 0;
 
 	node_lock(fs->node);
 	if (!fs->passthrough) {
@@ -179,25 +173,31 @@ static bool choose_passthrough(struct fs *fs, struct inode *inode)
 	} else if (node_arriving_locked(fs->node, inode->object)) {
 		why = COUNTER_OPEN_CACHED_STREAM;
 	} else {
-		open = true;
 		if (inode->passthrough_opens == 0 &&
 		    inode->backing_version != inode->object->attr.version)
 			inode_backing_close(fs, inode); /* perhaps of a file that went since */
 		inode->passthrough_opens++;		/* from now on nobody opens it cached */
+		backing_id = inode->backing_id;
 	}
-	if (!open)
+	if (why == COUNTER_OPEN_PASSTHROUGH && backing_id == 0) {
+		node_unlock(fs->node);
+		spare = backing_make(fs, inode);
+		node_lock(fs->node);
+		if (backing_take_locked(inode, spare))
+			spare = 0;
+		/* Another may have been faster, or may have had to open it cached. */
+		backing_id = inode->cached_opens > 0 ? 0 : inode->backing_id;
+		if (backing_id == 0) {
+			inode->passthrough_opens--;
+			why = COUNTER_OPEN_CACHED_REFUSED;
+		}
+	}
+	if (why != COUNTER_OPEN_PASSTHROUGH)
 		inode->cached_opens++;
 	node_unlock(fs->node);
-	if (open && !open_passthrough(fs, inode)) {
-		why = COUNTER_OPEN_CACHED_REFUSED;
-		node_lock(fs->node);
-		inode->passthrough_opens--;
-		inode->cached_opens++;
-		open = false;
-		node_unlock(fs->node);
-	}
+	backing_close(fs, spare);
 	counter_add(counters, why, 1);
-	return open;
+	return backing_id;
 }
 
 enum mc_status handle_open(struct fs *fs, struct object *object, struct fuse_file_info *fi,
@@ -223,14 +223,13 @@ enum mc_status handle_open(struct fs *fs, struct object *object, struct fuse_fil
 		node_release(fs->node, object, write);
 		return MC_NO_MEMORY;
 	}
-	handle->passthrough = choose_passthrough(fs, inode);
+	fi->backing_id = choose_way(fs, inode);
+	handle->passthrough = fi->backing_id != 0;
 	atomic_store_explicit(&handle->magic, HANDLE_MAGIC, memory_order_release);
 	fi->fh = (uintptr_t)handle;
 	fi->noflush = !write;
-	if (handle->passthrough) {
-		fi->backing_id = inode->backing_id;
+	if (handle->passthrough)
 		return MC_OK;
-	}
 	int fd; /* now: the name may go while it is open */
 	enum mc_status status = handle_descriptor(fs, handle, &fd);
 	if (status) {
