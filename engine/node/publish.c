@@ -270,7 +270,7 @@ static uint64_t published_locked(struct node *node, struct publishing *p,
 
 static void publish_begin(struct publishing *p);
 
-/* Let the next publish of the same object go. */
+/* Let the next publish of the same object go; if none waits, it may have been closed meanwhile. */
 static void publish_next(struct node *node, struct object *object)
 {
 	node_lock(node);
@@ -279,8 +279,12 @@ static void publish_next(struct node *node, struct object *object)
 	while (*at && (*at)->offer.object != object)
 		at = &(*at)->next;
 	struct publishing *next = *at;
-	if (next)
+	if (next) {
 		*at = next->next;
+	} else if (object->writers == 0) {
+		node_linger_locked(node, object);
+		node_claim_settle_locked(node, object);
+	}
 	node_unlock(node);
 	if (next)
 		publish_begin(next);
@@ -437,8 +441,6 @@ static void settled_locked(struct node *node, struct publishing *p, const struct
 	node_lost_name_locked(node, object);
 	if (p->first)
 		object_unname(&node->objects, object);
-	if (object->writers == 0)
-		node_linger_locked(node, object);
 	sieve_add_locked(node, object);
 }
 

@@ -503,6 +503,39 @@ START_TEST(a_close_does_not_take_back_the_name_that_is_being_taken)
 }
 END_TEST
 
+static bool is_claimed(const struct object *object)
+{
+	node_lock(writer);
+	bool claimed = object_is(object, OBJECT_CLAIMED);
+	node_unlock(writer);
+	return claimed;
+}
+
+/* As when the process that closes it is killed: nobody may take its file off the shelf until then.
+ */
+START_TEST(what_is_released_before_its_publish_is_answered_can_be_taken_after_it)
+{
+	struct object *object;
+	struct turn turn;
+
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	ck_assert_int_eq(lookup(writer, "key", &object), MC_OK);
+	ck_assert_int_eq(open_object(writer, object, NODE_OPEN_WRITE), MC_OK);
+	write_bytes(writer, object, 100, 2);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	turn_init(&turn, writer);
+	node_flush(writer, object, turn_done, &turn);
+	node_release(writer, object, true);
+	ck_assert(is_claimed(object));
+	between_let_go(&between);
+	ck_assert_int_eq(turn_end(&turn, NULL), MC_OK);
+	EVENTUALLY(!is_claimed(object));
+	cluster_forget(writer, object);
+	end();
+}
+END_TEST
+
 START_TEST(what_was_replaced_goes)
 {
 	begin();
@@ -708,6 +741,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_remove_that_is_sent_again_frees_what_it_removed);
 	tcase_add_loop_test(tc, a_close_does_not_take_back_the_name_that_is_being_taken, 0,
 			    ROWS(taking));
+	tcase_add_test(tc, what_is_released_before_its_publish_is_answered_can_be_taken_after_it);
 	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
 	tcase_add_loop_test(tc, what_a_lost_answer_was_about_goes_if_it_is_gone, 0,
 			    4 * ROWS(removing));
