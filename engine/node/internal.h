@@ -353,7 +353,7 @@ const char *node_reach_why(const struct node *node, const struct mc_node *peer,
 void node_pull_wait(struct op *op);
 /* Cancel the pulls under way and wait, a moment, until their callers know. */
 void node_pulls_cancel(struct node *node);
-/* Copy bytes 0 to size.  MC_IO: the source is shorter. */
+/* Copy bytes 0 to size, and leave holes what they are.  MC_IO: the source is shorter. */
 enum mc_status node_copy_file(int from, int to, uint64_t size);
 /* Somebody has opened the object, with flags as for node_open_object(). */
 void node_opened_locked(struct node *node, struct object *object, uint32_t flags);

@@ -230,18 +230,39 @@ static enum mc_status sink_begin(struct transport_pull *base, const struct mc_at
 	return MC_OK;
 }
 
-enum mc_status node_copy_file(int from, int to, uint64_t size)
+static enum mc_status copy_data(int from, int to, off_t begin, off_t end)
 {
-	off_t offset = 0;
-
-	while ((uint64_t)offset < size) {
-		ssize_t sent = sendfile(to, from, &offset, size - (uint64_t)offset);
+	if (lseek(to, begin, SEEK_SET) < 0)
+		return mc_status_from_errno(errno);
+	while (begin < end) {
+		ssize_t sent = sendfile(to, from, &begin, (size_t)(end - begin));
 		if (sent < 0 && errno != EINTR)
 			return mc_status_from_errno(errno);
 		if (sent == 0)
 			return MC_IO;
 	}
 	return MC_OK;
+}
+
+enum mc_status node_copy_file(int from, int to, uint64_t size)
+{
+	off_t begin = 0, end = 0, all = (off_t)size;
+	enum mc_status status = MC_OK;
+	struct stat st;
+
+	while (!status && (begin = lseek(from, end, SEEK_DATA)) >= 0 && begin < all) {
+		end = lseek(from, begin, SEEK_HOLE);
+		if (end < 0)
+			return mc_status_from_errno(errno);
+		status = copy_data(from, to, begin, end < all ? end : all);
+	}
+	if (!status && begin < 0 && errno != ENXIO) /* the rest is a hole */
+		status = mc_status_from_errno(errno);
+	if (!status && (fstat(from, &st) < 0 || st.st_size < all))
+		status = MC_IO;
+	if (!status && ftruncate(to, all) < 0)
+		status = mc_status_from_errno(errno);
+	return status;
 }
 
 /* Copy what was lent into a draft of our own. */

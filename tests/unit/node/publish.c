@@ -323,6 +323,39 @@ START_TEST(a_writer_finds_its_draft_when_the_kernel_forgot_what_it_replaces)
 }
 END_TEST
 
+/* Of an object larger than the pool that is nearly all hole, while a peer reads it. */
+START_TEST(a_copy_of_a_sparse_object_is_sparse)
+{
+	struct object *object, *lent, *copy;
+	struct stat st;
+	int fd;
+
+	object = create(a, "key");
+	write_bytes(a, object, 100, 1);
+	ck_assert_int_eq(node_descriptor(a, object, true, &fd), MC_OK);
+	ck_assert_int_eq(pwrite(fd, "end", 3, 1 << 30), 3);
+	ck_assert_int_eq(ftruncate(fd, 2l << 30), 0);
+	close(fd);
+	ck_assert_int_eq(flush(a, object), MC_OK);
+	node_release(a, object, true);
+	ck_assert_int_eq(lookup(b, "key", &lent), MC_OK);
+	ck_assert_int_eq(open_object(b, lent, 0), MC_OK);
+	copy = open_copy(a, "key", object);
+	ck_assert_int_eq(node_descriptor(a, copy, false, &fd), MC_OK);
+	char end[4] = "";
+	ck_assert_int_eq(pread(fd, end, 3, 1 << 30), 3);
+	ck_assert_str_eq(end, "end");
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(st.st_size, 2l << 30);
+	ck_assert_int_lt(st.st_blocks * 512, 1 << 20);
+	close(fd);
+	node_release(a, copy, true);
+	node_release(b, lent, false);
+	cluster_forget(a, copy);
+	cluster_forget(b, lent);
+}
+END_TEST
+
 /* Another node has changed the object in place; this one's copy goes in a moment. */
 START_TEST(what_is_written_to_a_copy_that_goes_is_not_lost)
 {
@@ -385,6 +418,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, an_immutable_node_keeps_the_first);
 	tcase_add_test(tc, an_owner_that_opens_what_it_lends_loses_nothing);
 	tcase_add_test(tc, a_writer_finds_its_draft_when_the_kernel_forgot_what_it_replaces);
+	tcase_add_test(tc, a_copy_of_a_sparse_object_is_sparse);
 	tcase_add_test(tc, what_is_written_to_a_copy_that_goes_is_not_lost);
 	tcase_add_test(tc, a_copy_that_was_open_when_it_was_dropped_goes_when_it_is_closed);
 }
