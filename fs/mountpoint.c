@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,6 +57,27 @@ static enum found find_mount(const char *path)
 	return found;
 }
 
+/* What users may mount by libfuse's helper they may unmount by it. */
+static bool unmount_by_helper(const char *path)
+{
+	char *const argv[] = {"fusermount3", "-u", "-z", "--", (char *)path, NULL};
+	pid_t helper;
+	int status;
+
+	if (posix_spawnp(&helper, argv[0], NULL, NULL, argv, environ) != 0)
+		return false;
+	while (waitpid(helper, &status, 0) < 0) {
+		if (errno != EINTR)
+			return false;
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool unmount_dead(const char *path)
+{
+	return umount2(path, MNT_DETACH) == 0 || (errno == EPERM && unmount_by_helper(path));
+}
+
 enum mc_status mountpoint_prepare(const char *path)
 {
 	struct stat st;
@@ -74,7 +97,7 @@ enum mc_status mountpoint_prepare(const char *path)
 		return MC_OK;
 	}
 	if (dead) {
-		if (umount2(path, MNT_DETACH) == 0) {
+		if (unmount_dead(path)) {
 			log_warn("cleaned up the mount of a daemon that died path=%s", path);
 			return mountpoint_prepare(path);
 		}

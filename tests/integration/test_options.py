@@ -134,6 +134,24 @@ def a_start_on_a_mountpoint_left_dead_cleans_it_up(cluster):
     assert node.stop() == 0 and mounted(node.path) is None
 
 
+@on_cluster(variants="one", needs=("root",))
+def a_user_cleans_a_dead_mount_up_by_the_helper_of_libfuse(cluster):
+    from suite import as_user
+    node = cluster.node()
+    node.kill()
+    tools = cluster.directory("tools")
+    os.chown(tools, 4321, 4321)
+    helper = os.path.join(tools, "fusermount3")
+    with open(helper, "w", encoding="ascii") as script:
+        script.write(f'#!/bin/sh\necho "$@" >{tools}/called\nexit 1\n')
+    os.chmod(helper, 0o755)
+    argv = cluster.programs.node(node.path, cluster.node_options(None, "a", {}))
+    status, said = as_user(4321, 4321, lambda: start(argv, env={"PATH": tools + ":/usr/bin:/bin"}))
+    assert status == 1 and "can't be cleaned up" in said, (status, said)
+    with open(os.path.join(tools, "called"), encoding="ascii") as called:
+        assert called.read().split() == ["-u", "-z", "--", node.path]
+
+
 @on_cluster(variants="one")
 def an_unreachable_master_is_told_and_the_start_ends_or_can_be_ended(cluster):
     from cluster import free_port
