@@ -288,7 +288,7 @@ void node_replaced_locked(struct node *node, struct object *object);
 void node_removed_locked(struct node *node, struct object *object);
 /* Whether it is pinned, and how many copies are wanted, as the master says. */
 void node_placed_locked(struct object *object, const struct mc_attr *attr);
-/* Write the record of a committed object anew. */
+/* Write the record of a committed object anew; not what a publish has just written. */
 void node_rewrite_record(struct node *node, struct object *object);
 
 /* -- evict.c -- */

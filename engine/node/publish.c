@@ -126,21 +126,22 @@ static enum mc_status node_record_locked(const struct object *object, uint8_t *b
 	return MC_OK;
 }
 
-void node_rewrite_record(struct node *node, struct object *object)
+static void rewrite_record_locked(struct node *node, struct object *object)
 {
 	uint8_t bytes[RECORD_SIZE_MAX];
 	size_t size;
 
-	node_lock(node);
-	enum mc_status status =
-		object->parent ? node_record_locked(object, bytes, &size) : MC_STALE;
-	uint64_t id = object->attr.id;
-	int fd = object->draft_fd;
-	node_unlock(node);
-	if (status || fd >= 0)
+	if (!object->parent || object->draft_fd >= 0 || node_record_locked(object, bytes, &size))
 		return;
-	if (pool_record_id(node->pool, id, bytes, size))
-		log_debug("an object's record was not rewritten id=%" PRIx64, id);
+	if (pool_record_id(node->pool, object->attr.id, bytes, size))
+		log_debug("an object's record was not rewritten id=%" PRIx64, object->attr.id);
+}
+
+void node_rewrite_record(struct node *node, struct object *object)
+{
+	WITH_LOCK(&node->lock);
+	if (!object_is(object, OBJECT_PUBLISHING))
+		rewrite_record_locked(node, object);
 }
 
 /* -- publish -- */
@@ -475,9 +476,9 @@ void node_offer_settle(struct node *node, struct offer *offer, const struct mc_a
 		settled_locked(node, p, attr);
 	else
 		lost_locked(node, p);
-	node_unlock(node);
 	if (attr)
-		node_rewrite_record(node, object);
+		rewrite_record_locked(node, object);
+	node_unlock(node);
 	if (xattrs)
 		send_xattrs(node, object->attr.id, xattrs, xattrs_size);
 	free(xattrs);
@@ -524,10 +525,10 @@ static void publish_reply(void *context, enum mc_status status, struct reader *b
 	if (p->first && p->offer.object->xattrs)
 		xattrs = node_xattrs_copy_locked(p->offer.object, &xattrs_size);
 	uint64_t left_over = published_locked(node, p, &attr);
-	node_unlock(node);
 	if (p->offer.exclusive || attr.version != p->offer.attr.version ||
 	    ((attr.flags ^ p->offer.attr.flags) & PLACED_FLAGS))
-		node_rewrite_record(node, p->offer.object);
+		rewrite_record_locked(node, p->offer.object);
+	node_unlock(node);
 	if (xattrs)
 		send_xattrs(node, p->offer.object->attr.id, xattrs, xattrs_size);
 	free(xattrs);

@@ -43,7 +43,10 @@ bool node_replicating_locked(const struct node *node, const struct object *objec
 
 /* -- kinds -- */
 
-/* The record beside the bytes says what a restarted daemon announces. */
+/*
+ * The record beside the bytes says what a restarted daemon announces.  That of a
+ * version which is being published is of a primary replica already.
+ */
 void node_record_kind(struct node *node, uint64_t id, enum mc_replica_kind kind)
 {
 	uint8_t bytes[RECORD_SIZE_MAX];
@@ -51,6 +54,10 @@ void node_record_kind(struct node *node, uint64_t id, enum mc_replica_kind kind)
 	struct record record;
 	size_t size = sizeof(bytes);
 
+	WITH_LOCK(&node->lock);
+	const struct object *object = object_find(&node->objects, id);
+	if (!object || object_is(object, OBJECT_PUBLISHING))
+		return;
 	if (pool_read_record(node->pool, id, bytes, &size) || record_decode(bytes, size, &record))
 		return;
 	record.kind = (uint8_t)kind;

@@ -345,6 +345,39 @@ START_TEST(a_restart_in_doubt_loses_nothing)
 }
 END_TEST
 
+/* Its mode is changed and its content; the answers come together, the second version is here. */
+START_TEST(a_restart_after_a_change_of_both_loses_nothing)
+{
+	struct mc_attr attr = {.mode = S_IFREG | 0600};
+	struct object *object;
+	struct turn mode, content;
+
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	ck_assert_int_eq(lookup(writer, "key", &object), MC_OK);
+	ck_assert_int_eq(open_object(writer, object, NODE_OPEN_WRITE), MC_OK);
+	write_bytes(writer, object, 100, 2);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_SETATTR);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	turn_init(&mode, writer);
+	turn_init(&content, writer);
+	node_setattr(writer, object, MC_SET_MODE, &attr, turn_done, &mode);
+	EVENTUALLY(between_kept(&between) == 1);
+	node_flush(writer, object, turn_done, &content);
+	EVENTUALLY(between_kept(&between) == 2);
+	between_let_go(&between);
+	ck_assert_int_eq(turn_end(&mode, NULL), MC_OK);
+	ck_assert_int_eq(turn_end(&content, NULL), MC_OK);
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	node_close(writer, false);
+	start();
+	EVENTUALLY(reads(b, "key", 100, 2));
+	ck_assert_uint_eq(local(writer), 1);
+	end();
+}
+END_TEST
+
 START_TEST(a_restart_in_doubt_brings_nothing_back)
 {
 	begin();
@@ -733,6 +766,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, what_could_not_be_published_in_place_is_seen_by_nobody_else);
 	tcase_add_loop_test(tc, an_announcement_tells_of_what_is_in_doubt, 0, ROWS(ways));
 	tcase_add_loop_test(tc, a_restart_in_doubt_loses_nothing, 0, ROWS(ways));
+	tcase_add_test(tc, a_restart_after_a_change_of_both_loses_nothing);
 	tcase_add_loop_test(tc, a_restart_in_doubt_brings_nothing_back, 0, ROWS(ways));
 	tcase_add_test(tc, what_may_replace_nothing_does_not_later);
 	tcase_add_loop_test(tc, what_was_renamed_before_it_could_be_replaced_stays, 0,
