@@ -159,6 +159,15 @@ static void verdict_locked(struct announcing *a, struct object *object, uint64_t
 	object_unref(&node->objects, object);
 }
 
+/* The same of one that is open for writing: all but what its writers change. */
+static void verdict_writing_locked(struct object *object, const struct mc_attr *attr)
+{
+	object->attr.mode = attr->mode;
+	object->attr.uid = attr->uid;
+	object->attr.gid = attr->gid;
+	node_placed_locked(object, attr);
+}
+
 /* The master's word on one object. */
 static void verdict(struct announcing *a, const struct announced *item, enum mc_status status,
 		    struct reader *body)
@@ -185,8 +194,8 @@ static void verdict(struct announcing *a, const struct announced *item, enum mc_
 	if (concerned_locked(object, item->version)) {
 		verdict_locked(a, object, parent, has);
 	} else if (object) {
-		if (has && object->attr.version == item->version) /* it is open for writing */
-			node_placed_locked(object, &attr);
+		if (has && object->attr.version == item->version)
+			verdict_writing_locked(object, &attr);
 		offer = node_doubt_take_locked(node, object, item->version);
 	}
 	node_unlock(node);

@@ -108,11 +108,48 @@ START_TEST(what_lost_its_name_keeps_attributes_of_its_own)
 }
 END_TEST
 
+static bool has_mode(struct node *node, const struct object *object, uint32_t mode)
+{
+	node_lock(node);
+	bool same = object->attr.mode == (S_IFREG | mode);
+	node_unlock(node);
+	return same;
+}
+
+/* By one who changes the content meanwhile, and publishes it with the attributes he knows. */
+START_TEST(a_mode_set_by_another_node_outlives_a_rewrite)
+{
+	struct mc_attr attr = {.mode = S_IFREG | 0600};
+	struct node *c = cluster_start(&(struct cluster_node){0});
+	struct object *own, *theirs;
+	struct turn turn;
+
+	put(a, "key", 100, 1);
+	ck_assert_int_eq(lookup(a, "key", &own), MC_OK);
+	ck_assert_int_eq(open_object(a, own, NODE_OPEN_WRITE), MC_OK);
+	ck_assert_int_eq(lookup(b, "key", &theirs), MC_OK);
+	turn_init(&turn, b);
+	node_setattr(b, theirs, MC_SET_MODE, &attr, turn_done, &turn);
+	ck_assert_int_eq(turn_end(&turn, NULL), MC_OK);
+	cluster_forget(b, theirs);
+	EVENTUALLY(has_mode(a, own, 0600));
+	write_bytes(a, own, 100, 2);
+	ck_assert_int_eq(flush(a, own), MC_OK);
+	node_release(a, own, true);
+	cluster_forget(a, own);
+	ck_assert_int_eq(lookup(c, "key", &theirs), MC_OK);
+	ck_assert(has_mode(c, theirs, 0600));
+	cluster_forget(c, theirs);
+	node_close(c, true);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_test(tc, what_another_node_sets_is_told);
 	tcase_add_test(tc, what_is_known_is_told_without_asking);
 	tcase_add_test(tc, what_lost_its_name_keeps_attributes_of_its_own);
+	tcase_add_test(tc, a_mode_set_by_another_node_outlives_a_rewrite);
 }
 
 int main(void)
