@@ -98,8 +98,11 @@ void node_lost_name_locked(struct node *node, const struct object *object)
 
 void node_doubt_name_locked(struct node *node, uint64_t parent, const char *name)
 {
+	struct object *directory = object_find(&node->objects, parent);
 	struct object *object = object_lookup(&node->objects, parent, name, strlen(name));
 
+	if (directory) /* the name may be there now */
+		node_note_name_locked(node, directory, name);
 	if (!object || !object_is(object, OBJECT_PUBLISHED))
 		return;
 	object->known_session = 0;

@@ -5,6 +5,13 @@
 
 #include "engine/base/failpoint.h"
 
+/* What was asked for may have been done or not. */
+static void doubt_name(const struct op *op)
+{
+	WITH_LOCK(&op->node->lock);
+	node_doubt_name_locked(op->node, op->object->attr.id, op->name);
+}
+
 /* -- mkdir -- */
 
 static void mkdir_reply(void *context, enum mc_status status, struct reader *body, bool resent)
@@ -20,6 +27,8 @@ static void mkdir_reply(void *context, enum mc_status status, struct reader *bod
 		if (body->failed)
 			status = MC_PROTOCOL;
 	}
+	if (status == MC_TIMEOUT)
+		doubt_name(op);
 	if (!status) {
 		node_lock(node);
 		object = node_adopt_locked(node, op->object, op->name, strlen(op->name), &entry);
@@ -259,6 +268,8 @@ static void rmdir_reply(void *context, enum mc_status status, struct reader *bod
 
 	(void)body;
 	(void)resent;
+	if (status == MC_TIMEOUT)
+		doubt_name(op);
 	if (!status) {
 		node_lock(node);
 		struct object *directory = object_lookup(&node->objects, op->object->attr.id,

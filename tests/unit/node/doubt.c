@@ -614,6 +614,56 @@ START_TEST(what_a_lost_answer_was_about_goes_if_it_is_gone)
 }
 END_TEST
 
+static enum mc_status make_directory(void)
+{
+	struct node_create create = {.parent = MC_ROOT_ID, .name = "new", .mode = S_IFDIR | 0755};
+	struct turn turn;
+
+	turn_init(&turn, writer);
+	node_mkdir(writer, &create, turn_done, &turn);
+	return turn_end(&turn, NULL);
+}
+
+static enum mc_status rename_to_new(void)
+{
+	return rename_name(writer, "key", "new", false);
+}
+
+static enum mc_status (*const naming[])(void) = {make_directory, rename_to_new};
+
+/* In a directory of which this node concludes what is not there. */
+START_TEST(a_name_that_may_be_there_is_asked_for)
+{
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	EVENTUALLY(absent(writer, "new") && counted(writer, COUNTER_LOOKUP_ABSENT) > 0);
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REPLIES, MC_VERB_MKDIR);
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REPLIES, MC_VERB_RENAME);
+	ck_assert_int_eq(naming[_i](), MC_TIMEOUT);
+	between_let_go(&between);
+	ck_assert_int_eq(look(writer, "new"), MC_OK);
+	ck_assert(absent(writer, "key") == (naming[_i] == rename_to_new));
+	end();
+}
+END_TEST
+
+START_TEST(a_directory_that_may_be_gone_is_asked_for)
+{
+	struct turn turn;
+
+	begin();
+	uint64_t directory = make_directory_in(writer, MC_ROOT_ID, "dir");
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REPLIES, MC_VERB_RMDIR);
+	turn_init(&turn, writer);
+	node_rmdir(writer, MC_ROOT_ID, "dir", turn_done, &turn);
+	ck_assert_int_eq(turn_end(&turn, NULL), MC_TIMEOUT);
+	between_let_go(&between);
+	ck_assert(absent(writer, "dir"));
+	ck_assert_uint_ne(make_directory_in(writer, MC_ROOT_ID, "dir"), directory);
+	end();
+}
+END_TEST
+
 static bool creates(struct node *node, const char *name)
 {
 	struct object *object;
@@ -779,6 +829,8 @@ static void add(TCase *tc)
 	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
 	tcase_add_loop_test(tc, what_a_lost_answer_was_about_goes_if_it_is_gone, 0,
 			    4 * ROWS(removing));
+	tcase_add_loop_test(tc, a_name_that_may_be_there_is_asked_for, 0, ROWS(naming));
+	tcase_add_test(tc, a_directory_that_may_be_gone_is_asked_for);
 	tcase_add_test(tc, a_name_whose_reservation_was_not_answered_is_free);
 	tcase_add_test(tc, what_may_replace_nothing_is_not_taken_back_unanswered);
 	tcase_add_test(tc, what_may_replace_nothing_is_taken_back_when_it_was_answered);
