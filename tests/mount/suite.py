@@ -27,7 +27,6 @@ import cluster
 import syscalls
 
 TESTS = []
-_LOADED = []
 
 
 class Skip(Exception):
@@ -37,7 +36,7 @@ class Skip(Exception):
 class Test:
     def __init__(self, function, kind, slow, variants, tmpfs, timeout_s, needs):
         self.function = function
-        self.theme = _LOADED[-1] if _LOADED else function.__module__
+        self.theme = function.__module__.removeprefix("test_").replace("_", " ")
         self.sentence = function.__name__.replace("_", " ").strip()
         self.kind = kind
         self.slow = slow
@@ -263,9 +262,7 @@ def load(directory):
     sys.path.insert(0, directory)
     for name in sorted(os.listdir(directory)):
         if name.startswith("test_") and name.endswith(".py"):
-            _LOADED.append(name[5:-3].replace("_", " "))
-            spec = importlib.util.spec_from_file_location(name[:-3], os.path.join(directory, name))
-            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+            importlib.import_module(name[:-3])
 
 
 class Outcome:
