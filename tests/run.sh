@@ -280,6 +280,7 @@ stage_faults() {
     suite suite 1800 tests/faults/run.py --schedules 20 --bin build/bin "${short[@]}"
     suite network 1800 tests/faults/run.py --network --schedules 12 --bin build/bin "${short[@]}"
     suite etcd 1800 tests/faults/run.py --etcd --schedules 10 --bin build/bin "${short[@]}"
+    suite both 1800 tests/faults/run.py --network --etcd --schedules 10 --bin build/bin "${short[@]}"
 }
 
 stage_failpoints() {
@@ -291,6 +292,7 @@ stage_soak() {
     suite suite 3600 tests/faults/run.py --schedules 300 --keep-going --bin build/bin
     suite network 3600 tests/faults/run.py --network --schedules 200 --keep-going --bin build/bin
     suite etcd 3600 tests/faults/run.py --etcd --schedules 200 --keep-going --bin build/bin
+    suite both 3600 tests/faults/run.py --network --etcd --schedules 200 --keep-going --bin build/bin
     try compile 1800 build_failpoints || return
     suite failpoints 3600 tests/failpoints/run.py --all --bin build-failpoints/bin
 }

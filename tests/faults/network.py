@@ -2,8 +2,9 @@
 
 The run enters a network name space of its own, so that whatever happens
 nothing of it stays on the machine.  In it stands a bridge, and on it one more
-name space for the master and for each node, held by a process that sleeps.  A
-cut drops packets with nftables: nobody is told, as when a cable is pulled.
+name space for each master, node and member of etcd, held by a process that
+sleeps.  A cut drops packets with nftables: nobody is told, as when a cable is
+pulled.
 """
 
 import os
@@ -57,10 +58,11 @@ class Machine:
     def run(self, *argv):
         _run(*self.enter, *argv)
 
-    def cut(self, other):
-        """Nothing goes to OTHER and nothing comes from it, until joined."""
-        self.run("nft", f"add rule inet faults in ip saddr {other.address} drop; "
-                 f"add rule inet faults out ip daddr {other.address} drop")
+    def cut(self, *others):
+        """Nothing goes to OTHERS and nothing comes from them, until joined."""
+        for other in others:
+            self.run("nft", f"add rule inet faults in ip saddr {other.address} drop; "
+                     f"add rule inet faults out ip daddr {other.address} drop")
 
     def join(self):
         self.run("nft", "flush table inet faults")
@@ -72,14 +74,19 @@ class Programs(cluster.Programs):
     def __init__(self, directory):
         super().__init__(directory)
         self.machines = {}
+        self.master_machine = None
 
     def boot(self, own, names):
         self.machines = {name: Machine(own, name, number)
                          for number, name in enumerate(names, start=1)}
-        self.master_host = self.machines["master"].address
+
+    def place_master(self, name):
+        """The next master that is started runs there."""
+        self.master_machine = self.machines[name]
+        self.master_host = self.master_machine.address
 
     def master(self, port, journal, options):
-        return self.machines["master"].enter + super().master(port, journal, options)
+        return self.master_machine.enter + super().master(port, journal, options)
 
     def node(self, mountpoint, options, foreground=True):
         machine = self.machines[os.path.basename(mountpoint)]

@@ -45,14 +45,12 @@ def parse(argv):
     parser.add_argument("--network", action="store_true",
                         help="a network name space for each process; cables are pulled as well")
     parser.add_argument("--etcd", action="store_true",
-                        help="two masters and an etcd, which are hit as well")
+                        help="two masters and an etcd, which are hit as well; with --network "
+                        "an etcd of three members")
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="8 schedules")
     parser.add_argument("--keep-going", action="store_true", help="beyond the first failure")
-    options = parser.parse_args(argv)
-    if options.network and options.etcd:
-        parser.error("--network and --etcd do not go together")
-    return options
+    return parser.parse_args(argv)
 
 
 def excused(operation, troubles, node):
@@ -211,10 +209,10 @@ def schedules(options, home):
     variant = cluster.Variant(True, runner.uring_switched_on())
     programs = (network if options.network else cluster).Programs(options.bin)
     with cluster.Cluster(programs, variant, home) as own:
+        kind = schedule.EtcdSite if options.etcd else schedule.Site
         if options.network:
             network.enter()
-            programs.boot(own, ("master", "n1", "n2", "n3"))
-        kind = schedule.EtcdSite if options.etcd else schedule.Site
+            programs.boot(own, kind.MACHINES)
         site = kind(own, options.replicas)
         for number in range(1, count + 1):
             begin = time.monotonic()

@@ -95,19 +95,29 @@ class Site:
     RUN_S = 1.5
     MASTER = {"heartbeat-ms": 100, "ttl-ms": 1000}
     NODE = {"segment": "512m", "timeout": "1500ms"}
+    NODES = ("n1", "n2", "n3")
+    MACHINES = ("master", *NODES)
 
     def __init__(self, cluster, replicas):
         self.cluster = cluster
+        # Where every process has one of its own, by name.
+        self.machines = getattr(cluster.programs, "machines", {})
         options = dict(self.NODE)
         if replicas > 1:
             options["replicas"] = replicas
         where = self._masters()
-        self.nodes = {name: cluster.node(where, name, **options) for name in ("n1", "n2", "n3")}
+        self.nodes = {name: cluster.node(where, name, **options) for name in self.NODES}
 
     def _masters(self):
         """Start what decides; returns what nodes are told of it."""
+        self._place("master")
         self.master = self.cluster.master(**self.MASTER)
         return self.master
+
+    def _place(self, name):
+        """The next master stands on the machine of this name, if it has one."""
+        if self.machines:
+            self.cluster.programs.place_master(name)
 
     def mounts(self):
         return {name: node.path for name, node in self.nodes.items()}
@@ -143,15 +153,18 @@ class Site:
 
     def _cuts(self):
         """Where every process has a machine of its own: cables to pull."""
-        machines = getattr(self.cluster.programs, "machines", None)
-        if not machines:
+        if not self.machines:
             return []
-        pairs = [(name, "master") for name in self.nodes] + \
-            [("n1", "n2"), ("n2", "n3"), ("n3", "n1")]
-        return [Fault(f"{name} and {other} are cut off from each other", None, CUT_S,
-                      lambda name=name, other=other: machines[name].cut(machines[other]),
-                      lambda name=name: machines[name].join())
-                for name, other in pairs]
+        return [Fault(f"{name} is cut off from {', '.join(others)}", None, CUT_S,
+                      lambda name=name, others=others:
+                      self.machines[name].cut(*(self.machines[other] for other in others)),
+                      lambda name=name: self.machines[name].join())
+                for name, others in self._cables()]
+
+    def _cables(self):
+        """Pairs of a name, and those from whom it may be cut off at one time."""
+        return [(name, ("master",)) for name in self.nodes] + \
+            [("n1", ("n2",)), ("n2", ("n3",)), ("n3", ("n1",))]
 
     def _master_again(self):
         old = self.master
@@ -180,18 +193,23 @@ class Site:
 
 
 class EtcdSite(Site):
-    """Two masters that stand by for each other, over one etcd."""
+    """Two masters that stand by for each other, over one etcd; of three members on machines."""
 
     RUN_S = 3.0
     MASTER = {"heartbeat-ms": 100, "ttl-ms": 1000, "lease-ms": 1000, "journal-ack": "sync",
               "socket": "none"}
     LEADER_S = (0.3, 2.0)
     ETCD_S = (0.05, 1.5)
+    MASTERS = ("m0", "m1")
+    MEMBERS = ("e0", "e1", "e2")
+    MACHINES = (*MASTERS, *MEMBERS, *Site.NODES)
 
     def _masters(self):
-        self.etcd = Etcd(self.cluster)
+        own = [self.machines[name] for name in self.MEMBERS] if self.machines else []
+        self.etcd = Etcd(self.cluster, len(own) or 1, machines=own)
         self.masters = []
-        for name in ("m0", "m1"):
+        for name in self.MASTERS:
+            self._place(name)
             self.masters.append(self.cluster.master(name, journal=self.etcd.journal,
                                                     **self.MASTER))
             wait_until(self.leader, 20, "a master leads")
@@ -216,6 +234,7 @@ class EtcdSite(Site):
 
         def again():
             old = hit.pop()
+            self._place(old.name)
             self.masters[self.masters.index(old)] = self.cluster.again(old)
             self.cluster.started.remove(old)
 
@@ -223,17 +242,32 @@ class EtcdSite(Site):
             hit.append(self.leader() or self.masters[0])
             hit[-1].signal(signal.SIGSTOP)
 
-        def restart():
-            old = self.etcd.members[0]
-            self.etcd.start(0)
+        def restart(number):
+            old = self.etcd.members[number]
+            self.etcd.start(number)
             self.cluster.started.remove(old)
             self.etcd.wait()
+        members = []
+        for number in range(len(self.etcd.members)):
+            members += [
+                Fault(f"etcd {number} is stopped", None, self.ETCD_S,
+                      lambda number=number: self.etcd.pause(number),
+                      lambda number=number: self.etcd.go_on(number)),
+                Fault(f"etcd {number} is killed", None, self.ETCD_S,
+                      lambda number=number: self.etcd.kill(number),
+                      lambda number=number: restart(number))]
         return [Fault("the leader is killed", None, self.LEADER_S, lambda: kill(False), again),
                 Fault("the leader is stopped", None, self.LEADER_S, stop,
                       lambda: hit.pop().signal(signal.SIGCONT)),
                 Fault("the standby is killed", None, self.LEADER_S, lambda: kill(True), again),
-                Fault("etcd is stopped", None, self.ETCD_S, self.etcd.pause, self.etcd.go_on),
-                Fault("etcd is killed", None, self.ETCD_S, self.etcd.kill, restart)]
+                *members]
+
+    def _cables(self):
+        """A master from etcd, while nodes reach it; one from the other, or from a node."""
+        return [*((master, self.MEMBERS) for master in self.MASTERS), ("m0", ("m1",)),
+                *((node, (master,)) for node in self.nodes for master in self.MASTERS),
+                *((member, tuple(other for other in self.MEMBERS if other != member))
+                  for member in self.MEMBERS)]
 
     def settle(self):
         wait_until(self.leader, 20, "a master leads")

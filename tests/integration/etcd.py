@@ -20,11 +20,14 @@ START_S = 30
 class Etcd:
     """Its members are processes of the cluster, which ends them."""
 
-    def __init__(self, cluster, members=1, flags=()):
+    def __init__(self, cluster, members=1, flags=(), machines=()):
+        """MACHINES: one for each member (faults/network.py); none: all on this one."""
         self.cluster = cluster
         self.flags = list(flags)
-        self.clients = [f"127.0.0.1:{free_port()}" for _ in range(members)]
-        self.peers = [f"http://127.0.0.1:{free_port()}" for _ in range(members)]
+        self.machines = machines
+        hosts = [machine.address for machine in machines] or ["127.0.0.1"] * members
+        self.clients = [f"{host}:{free_port()}" for host in hosts]
+        self.peers = [f"http://{host}:{free_port()}" for host in hosts]
         self.members = [None] * members
         for number in range(members):
             self.start(number)
@@ -37,8 +40,9 @@ class Etcd:
     def start(self, number):
         client = f"http://{self.clients[number]}"
         everyone = ",".join(f"m{i}={peer}" for i, peer in enumerate(self.peers))
+        enter = self.machines[number].enter if self.machines else []
         self.members[number] = self.cluster.run(f"etcd{number}", [
-            PROGRAM, "--name", f"m{number}", "--data-dir", self.data(number),
+            *enter, PROGRAM, "--name", f"m{number}", "--data-dir", self.data(number),
             "--listen-client-urls", client, "--advertise-client-urls", client,
             "--listen-peer-urls", self.peers[number],
             "--initial-advertise-peer-urls", self.peers[number],
