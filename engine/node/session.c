@@ -140,7 +140,7 @@ static bool attr_changed_locked(struct node *node, uint64_t id)
 static void push_invalidate(struct node *node, struct reader *body)
 {
 	uint16_t count = get_u16(body);
-	CLEANUP_FREE uint64_t *here = calloc(count, sizeof(*here));
+	CLEANUP_FREE uint64_t *here = calloc(count + 1u, sizeof(*here));
 	size_t here_count = 0;
 
 	for (uint16_t i = 0; i < count && !body->failed; i++) {
