@@ -429,8 +429,10 @@ static uint64_t blocked_by(const char *thread)
 	snprintf(path, sizeof(path), "/proc/self/task/%.20s/status", thread);
 	FILE *in = fopen(path, "re");
 	ck_assert_ptr_nonnull(in);
-	while (fgets(line, sizeof(line), in))
-		sscanf(line, "SigBlk: %lx", &blocked);
+	while (fgets(line, sizeof(line), in)) {
+		if (strncmp(line, "SigBlk:", 7) == 0)
+			blocked = strtoull(line + 7, NULL, 16);
+	}
 	fclose(in);
 	return blocked;
 }
