@@ -190,10 +190,11 @@ void net_tune(int fd)
 			  strerror(errno));
 }
 
-void net_watch_peer(int fd)
+void net_watch_peer(int fd, unsigned patience_s)
 {
-	int one = 1, idle_s = 10, each_s = 5, count = 4;
-	unsigned unacknowledged_ms = 30000;
+	int one = 1, count = 4;
+	int each_s = patience_s < 6 ? 1 : (int)(patience_s / 6), idle_s = 2 * each_s;
+	unsigned unacknowledged_ms = patience_s * 1000;
 
 	/* A kernel that refuses one notices later. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));

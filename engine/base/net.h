@@ -79,11 +79,12 @@ MC_MUST_CHECK enum mc_status net_connect(const struct net_address *address, uint
 void net_tune(int fd);
 
 /*
- * Have the kernel end a TCP connection when the other machine has been gone for half a
- * minute (no power, no cable), whether anything is sent or not.  Without it one on which
- * nothing is sent stands for ever, and with it whatever is kept for the other side.
+ * Have the kernel end a TCP connection when the other machine has been gone for so long (no
+ * power, no cable), whether anything is sent or not.  Without it one on which nothing is sent
+ * stands for ever, and with it whatever is kept for the other side.
  */
-void net_watch_peer(int fd);
+#define NET_PATIENCE_S 30u
+void net_watch_peer(int fd, unsigned patience_s);
 
 /* The process at the other end of a Unix socket runs as root or as this user. */
 bool net_peer_trusted(int fd);

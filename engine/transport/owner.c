@@ -351,7 +351,7 @@ static void visitor_add(struct owner *owner, int fd)
 		return;
 	}
 	if (!owner->config.local)
-		net_watch_peer(fd);
+		net_watch_peer(fd, NET_PATIENCE_S);
 	visitor->watch = (struct watch){.ready = visitor_ready, .fd = fd};
 	visitor->owner = owner;
 	visitor->active_ns = clock_ns();

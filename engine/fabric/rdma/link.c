@@ -23,6 +23,7 @@
 #define FRAME_HEADER   8u
 #define LINK_COUNT_MAX 65536u
 #define ACCEPT_BATCH   64
+#define PATIENCE       60 /* times MC_CONNECT_TIMEOUT_MS, with a machine that is gone */
 
 struct link {
 	struct watch watch;
@@ -52,7 +53,8 @@ static enum mc_status link_new(struct rdma_fabric *fabric, int fd, uint32_t even
 
 	if (!link)
 		return MC_NO_MEMORY;
-	net_watch_peer(fd);
+	/* Queue pairs do without it while its network is away. */
+	net_watch_peer(fd, (unsigned)(fabric->config.connect_ms * PATIENCE / 1000));
 	link->fd = fd;
 	link->watch.kind = WATCH_LINK;
 	link->watch.of = link;

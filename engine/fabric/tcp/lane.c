@@ -93,7 +93,7 @@ enum mc_status lane_new_locked(struct tcp_peer *peer, struct lane **made)
 		free(lane);
 		return status;
 	}
-	net_watch_peer(lane->fd);
+	net_watch_peer(lane->fd, NET_PATIENCE_S);
 	if (!watch(lane, EPOLL_CTL_ADD, EPOLLOUT)) {
 		close(lane->fd);
 		free(lane);

@@ -341,7 +341,7 @@ void visitor_new(struct warden *warden, int fd)
 	}
 	memset(visitor, 0, offsetof(struct visitor, input));
 	net_tune(fd);
-	net_watch_peer(fd);
+	net_watch_peer(fd, NET_PATIENCE_S);
 	visitor->warden = warden;
 	visitor->fd = fd;
 	visitor->since_ns = clock_ns();
