@@ -8,6 +8,7 @@ against their start time), mounts lazily.
 The command lines of the programs are written here and nowhere else.
 """
 
+import contextlib
 import errno
 import os
 import random
@@ -161,8 +162,22 @@ class Process:
             return log.read().decode("utf-8", "replace")
 
     def signal(self, number):
-        if self.alive():
-            self.popen.send_signal(number)
+        if not self.alive():
+            return
+        self.popen.send_signal(number)
+        # kill() comes back before the threads of the process have noticed.
+        deadline = time.monotonic() + 1
+        while number == signal.SIGSTOP and not self.stopped() and time.monotonic() < deadline:
+            time.sleep(0.0005)
+
+    def stopped(self):
+        """No thread of it runs any more."""
+        states = []
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                with open(f"/proc/{self.pid}/task/{thread}/stat") as stat:
+                    states.append(stat.read().rpartition(")")[2].split()[0])
+        return all(state in "TtZX" for state in states)
 
     def kill(self):
         self.signal(signal.SIGKILL)
