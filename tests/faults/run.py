@@ -143,12 +143,29 @@ def settled(field, troubles):
         time.sleep(0.25)
 
 
+def between_leaders(error):
+    """A lease may have ended just now, and another master is about to lead."""
+    return error.errno in (errno.EROFS, errno.ETIMEDOUT)
+
+
+def prepare(path):
+    """Make the directory of a run."""
+    deadline = time.monotonic() + SETTLE_S
+    while not os.path.isdir(path):
+        try:
+            os.mkdir(path)
+        except OSError as error:
+            if not between_leaders(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
 def one(site, seed):
     """Run one schedule; returns (schedule, operations, texts of what is wrong)."""
     plan = schedule.Schedule(seed, site)
     directory = f"s{seed}"
     first = next(iter(site.nodes.values()))
-    os.mkdir(os.path.join(first.path, directory))
+    prepare(os.path.join(first.path, directory))
     field = workload.Field(directory, site.mounts())
     clients = [workload.Client(field, node, number, f"{seed}-{node}-{number}")
                for node in site.nodes for number in range(CLIENTS_PER_NODE)]
@@ -180,8 +197,7 @@ def clean(site, seed):
             shutil.rmtree(path)
             return None
         except OSError as error:
-            # A lease may have ended just now, and another master is about to lead.
-            if error.errno in (errno.EROFS, errno.ETIMEDOUT) and time.monotonic() < deadline:
+            if between_leaders(error) and time.monotonic() < deadline:
                 time.sleep(0.2)
                 continue
             left = {node: sorted(os.listdir(os.path.join(mount, f"s{seed}")))
