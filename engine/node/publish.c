@@ -177,6 +177,52 @@ static void send_xattrs(struct node *node, uint64_t id, const uint8_t *bytes, si
 	}
 }
 
+/* What was set on a draft and was not in the offer: it follows the object to the master. */
+struct follow {
+	uint32_t mask; /* enum mc_attr_mask */
+	struct mc_attr attr;
+	uint8_t *xattrs; /* NULL: none */
+	size_t xattrs_size;
+};
+
+static bool same_time(struct mc_time a, struct mc_time b)
+{
+	return a.s == b.s && a.ns == b.ns;
+}
+
+static void follow_take_locked(const struct publishing *p, struct follow *f)
+{
+	const struct mc_attr *now = &p->offer.object->attr, *offered = &p->offer.attr;
+
+	*f = (struct follow){.attr = *now};
+	if (!p->first)
+		return;
+	f->mask |= now->mode != offered->mode ? MC_SET_MODE : 0;
+	f->mask |= now->uid != offered->uid ? MC_SET_UID : 0;
+	f->mask |= now->gid != offered->gid ? MC_SET_GID : 0;
+	f->mask |= same_time(now->atime, offered->atime) ? 0 : MC_SET_ATIME;
+	if (!object_is(p->offer.object, OBJECT_DIRTY)) /* else the next publish tells */
+		f->mask |= same_time(now->mtime, offered->mtime) ? 0 : MC_SET_MTIME;
+	if (p->offer.object->xattrs)
+		f->xattrs = node_xattrs_copy_locked(p->offer.object, &f->xattrs_size);
+}
+
+static void follow_send(struct node *node, uint64_t id, struct follow *f)
+{
+	struct writer w;
+
+	if (f->mask) {
+		writer_init(&w);
+		put_u64(&w, id);
+		put_u32(&w, f->mask | MC_SET_CTIME);
+		put_attr(&w, &f->attr);
+		node_ask(node, MC_VERB_SETATTR, &w, node_ignore_reply, NULL);
+	}
+	if (f->xattrs)
+		send_xattrs(node, id, f->xattrs, f->xattrs_size);
+	free(f->xattrs);
+}
+
 void node_replaced_locked(struct node *node, struct object *object)
 {
 	if (!object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED)) {
@@ -464,24 +510,20 @@ void node_offer_settle(struct node *node, struct offer *offer, const struct mc_a
 {
 	struct publishing *p = (struct publishing *)offer;
 	struct object *object = offer->object;
-	uint8_t *xattrs = NULL;
-	size_t xattrs_size = 0;
+	struct follow follow = {0};
 
 	log_info("a publish in doubt was %s name=\"%s\" id=%" PRIx64, attr ? "done" : "not done",
 		 offer->name, offer->attr.id);
 	node_lock(node);
-	if (attr && p->first && object->xattrs)
-		xattrs = node_xattrs_copy_locked(object, &xattrs_size);
-	if (attr)
+	if (attr) {
+		follow_take_locked(p, &follow);
 		settled_locked(node, p, attr);
-	else
-		lost_locked(node, p);
-	if (attr)
 		rewrite_record_locked(node, object);
+	} else {
+		lost_locked(node, p);
+	}
 	node_unlock(node);
-	if (xattrs)
-		send_xattrs(node, object->attr.id, xattrs, xattrs_size);
-	free(xattrs);
+	follow_send(node, object->attr.id, &follow);
 	if (attr && p->first) /* so that it has its name here as well, if it still has it */
 		node_lookup(node, offer->parent->attr.id, offer->name, node_ignore_done, NULL);
 	if (!attr)
@@ -501,8 +543,7 @@ static void publish_reply(void *context, enum mc_status status, struct reader *b
 	struct publishing *p = context;
 	struct node *node = p->node;
 	struct mc_attr attr;
-	uint8_t *xattrs = NULL;
-	size_t xattrs_size = 0;
+	struct follow follow;
 
 	(void)resent;
 	failpoint("put.answered");
@@ -522,16 +563,13 @@ static void publish_reply(void *context, enum mc_status status, struct reader *b
 	}
 	node_lock(node);
 	node_offer_end_locked(&p->offer);
-	if (p->first && p->offer.object->xattrs)
-		xattrs = node_xattrs_copy_locked(p->offer.object, &xattrs_size);
+	follow_take_locked(p, &follow);
 	uint64_t left_over = published_locked(node, p, &attr);
 	if (p->offer.exclusive || attr.version != p->offer.attr.version ||
 	    ((attr.flags ^ p->offer.attr.flags) & PLACED_FLAGS))
 		rewrite_record_locked(node, p->offer.object);
 	node_unlock(node);
-	if (xattrs)
-		send_xattrs(node, p->offer.object->attr.id, xattrs, xattrs_size);
-	free(xattrs);
+	follow_send(node, p->offer.object->attr.id, &follow);
 	if (left_over)
 		node_ask_about(node, &left_over, 1, NULL, NULL);
 	failpoint("put.published");

@@ -536,6 +536,49 @@ START_TEST(a_close_does_not_take_back_the_name_that_is_being_taken)
 }
 END_TEST
 
+static bool has_mode(struct node *node, const char *name, uint32_t mode)
+{
+	struct object *object;
+
+	if (lookup(node, name, &object) != MC_OK)
+		return false;
+	node_lock(node);
+	bool same = object->attr.mode == (S_IFREG | mode);
+	node_unlock(node);
+	cluster_forget(node, object);
+	return same;
+}
+
+/* The draft is offered; whether it is answered at once or when it is offered again. */
+START_TEST(a_mode_that_is_set_while_a_put_is_answered_is_kept)
+{
+	struct mc_attr attr = {.mode = S_IFREG | 0600};
+	struct turn mode, content;
+	struct object *object;
+
+	begin();
+	object = create(writer, "key");
+	write_bytes(writer, object, 100, 1);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	turn_init(&content, writer);
+	node_flush(writer, object, turn_done, &content);
+	EVENTUALLY(between_kept(&between) == 1);
+	turn_init(&mode, writer);
+	node_setattr(writer, object, MC_SET_MODE, &attr, turn_done, &mode);
+	ck_assert_int_eq(turn_end(&mode, NULL), MC_OK);
+	if (_i == 1) /* and the connection goes */
+		between_cut(&between, NULL);
+	between_let_go(&between);
+	ck_assert_int_eq(turn_end(&content, NULL), MC_OK);
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	EVENTUALLY(has_mode(b, "key", 0600));
+	ck_assert(has_mode(writer, "key", 0600));
+	ck_assert(reads(b, "key", 100, 1));
+	end();
+}
+END_TEST
+
 static bool is_claimed(const struct object *object)
 {
 	node_lock(writer);
@@ -825,6 +868,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_remove_that_is_sent_again_frees_what_it_removed);
 	tcase_add_loop_test(tc, a_close_does_not_take_back_the_name_that_is_being_taken, 0,
 			    ROWS(taking));
+	tcase_add_loop_test(tc, a_mode_that_is_set_while_a_put_is_answered_is_kept, 0, 2);
 	tcase_add_test(tc, what_is_released_before_its_publish_is_answered_can_be_taken_after_it);
 	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
 	tcase_add_loop_test(tc, what_a_lost_answer_was_about_goes_if_it_is_gone, 0,
