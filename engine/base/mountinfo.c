@@ -33,8 +33,10 @@ bool mountinfo_parse(struct mountinfo *mount, char *line)
 	mount->path = line + path;
 	line[end] = '\0';
 	unescape(mount->path);
-	mount->type = type + 3;
-	mount->type[strcspn(mount->type, " \n")] = '\0';
+	char *rest = type + 3;
+	mount->type = strsep(&rest, " \n");
+	mount->source = rest ? strsep(&rest, " \n") : mount->type + strlen(mount->type);
+	unescape(mount->source);
 	return true;
 }
 

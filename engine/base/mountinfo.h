@@ -21,8 +21,9 @@
 #include <stdio.h>
 
 struct mountinfo {
-	char *path; /* where it is mounted */
-	char *type; /* "fuse.mooncakefs" */
+	char *path;   /* where it is mounted */
+	char *type;   /* "fuse.mooncakefs" */
+	char *source; /* "mooncakefs" */
 	unsigned major, minor;
 
 	FILE *in;

@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <linux/magic.h>
@@ -19,10 +20,12 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
+#include "engine/base/mountinfo.h"
 
 #define POOL_XATTR_TRUSTED "trusted.mooncake.object"
 #define POOL_XATTR_USER	   "user.mooncake.object"
 #define POOL_RECORD_MAX	   8192u
+#define POOL_SOURCE	   "mooncake" /* of our mounts, in /proc/self/mountinfo */
 
 struct pool {
 	int directory;
@@ -49,28 +52,44 @@ static enum mc_status io_error(const char *what, const char *path)
 	return status == MC_OK ? MC_IO : status;
 }
 
-/* Whether a tmpfs is mounted exactly here (and not somewhere above). */
-static bool mounted_here(const char *path)
+/* Whether a tmpfs is mounted exactly here (and not somewhere above), and whether by us. */
+static bool mounted_here(const char *path, bool *ours)
 {
 	struct stat here, above;
 	struct statfs fs;
+	struct mountinfo mount;
 	char parent[MC_PATH_MAX + 4];
 
 	snprintf(parent, sizeof(parent), "%s/..", path);
-	if (stat(path, &here) < 0 || stat(parent, &above) < 0 || statfs(path, &fs) < 0)
+	if (stat(path, &here) < 0 || stat(parent, &above) < 0 || statfs(path, &fs) < 0 ||
+	    here.st_dev == above.st_dev || fs.f_type != TMPFS_MAGIC)
 		return false;
-	return here.st_dev != above.st_dev && fs.f_type == TMPFS_MAGIC;
+	*ours = false;
+	for (mountinfo_open(&mount); mountinfo_next(&mount);) {
+		if (makedev(mount.major, mount.minor) == here.st_dev)
+			*ours = strcmp(mount.source, POOL_SOURCE) == 0;
+	}
+	mountinfo_close(&mount);
+	return true;
 }
 
 static enum mc_status mount_tmpfs(struct pool *pool)
 {
+	bool ours;
 	static const char *const variants[] = {"huge=within_size,noswap", "huge=within_size",
 					       "noswap", ""};
 	char options[128];
 
-	if (mounted_here(pool->path)) {
+	if (mounted_here(pool->path, &ours)) {
+		if (!ours) {
+			log_error(
+				"the pool would take over a tmpfs that is not a pool's: give it a "
+				"directory of its own, or private_pool=off path=%s",
+				pool->path);
+			return MC_BUSY;
+		}
 		snprintf(options, sizeof(options), "size=%" PRIu64, pool->size);
-		if (mount("mooncake", pool->path, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV,
+		if (mount(POOL_SOURCE, pool->path, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV,
 			  options))
 			log_warn("the pool keeps its old size path=%s error=\"%s\"", pool->path,
 				 strerror(errno));
@@ -81,7 +100,7 @@ static enum mc_status mount_tmpfs(struct pool *pool)
 	for (size_t i = 0; i < ARRAY_SIZE(variants); i++) {
 		snprintf(options, sizeof(options), "mode=0700,size=%" PRIu64 ",nr_inodes=0%s%s",
 			 pool->size, variants[i][0] ? "," : "", variants[i]);
-		if (mount("mooncake", pool->path, "tmpfs", MS_NOSUID | MS_NODEV, options) == 0) {
+		if (mount(POOL_SOURCE, pool->path, "tmpfs", MS_NOSUID | MS_NODEV, options) == 0) {
 			pool->mounted = true;
 			snprintf(pool->kind, sizeof(pool->kind), "private tmpfs%s%s",
 				 variants[i][0] ? " " : "", variants[i]);

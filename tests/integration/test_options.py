@@ -54,6 +54,23 @@ def a_bad_value_is_named_and_refused(cluster):
 
 
 @on_cluster(variants="one")
+def a_tmpfs_of_somebody_else_is_not_taken_for_a_pool(cluster):
+    mountpoint, options = prepared(cluster)
+    other = cluster.directory("other")
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "other", other],
+                           capture_output=True, check=False)
+    if mount.returncode:
+        skip("no privilege to mount a tmpfs")
+    try:
+        put(os.path.join(other, "file"), b"theirs")
+        refused(cluster, mountpoint, {**options, "pool": other}, "private_pool=off", other)
+        assert os.listdir(other) == ["file"]
+        assert os.statvfs(other).f_blocks * os.statvfs(other).f_frsize == 1 << 20
+    finally:
+        subprocess.run(["umount", other], check=True)
+
+
+@on_cluster(variants="one")
 def an_unknown_flag_and_too_few_or_many_words_are_refused(cluster):
     program = cluster.programs.path("mooncakefs")
     own = [cluster.directory(name) for name in ("one", "two", "three")]

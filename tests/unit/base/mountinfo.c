@@ -7,15 +7,17 @@
 
 static const struct {
 	const char *line;
-	const char *path, *type;
+	const char *path, *type, *source;
 	unsigned major, minor;
 } good[] = {
-	{"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n", "/mnt2", "ext3", 98,
-	 0},
+	{"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n", "/mnt2", "ext3",
+	 "/dev/root", 98, 0},
 	{"41 25 0:38 / /mnt/kv rw,nosuid,nodev shared:9 master:2 - fuse.mooncakefs kv rw\n",
-	 "/mnt/kv", "fuse.mooncakefs", 0, 38},
-	{"41 25 0:38 / / rw - tmpfs tmpfs rw\n", "/", "tmpfs", 0, 38},
-	{"41 25 0:38 / /a\\040b\\134c\\011d rw - tmpfs none rw\n", "/a b\\c\td", "tmpfs", 0, 38},
+	 "/mnt/kv", "fuse.mooncakefs", "kv", 0, 38},
+	{"41 25 0:38 / / rw - tmpfs tmpfs rw\n", "/", "tmpfs", "tmpfs", 0, 38},
+	{"41 25 0:38 / /a\\040b\\134c\\011d rw - tmpfs a\\040b rw\n", "/a b\\c\td", "tmpfs", "a b",
+	 0, 38},
+	{"41 25 0:38 / /a rw - tmpfs\n", "/a", "tmpfs", "", 0, 38},
 };
 
 static const char *const bad[] = {
@@ -31,6 +33,7 @@ START_TEST(an_entry_is_taken_from_its_line)
 	ck_assert(mountinfo_parse(&mount, line));
 	ck_assert_str_eq(mount.path, good[_i].path);
 	ck_assert_str_eq(mount.type, good[_i].type);
+	ck_assert_str_eq(mount.source, good[_i].source);
 	ck_assert_uint_eq(mount.major, good[_i].major);
 	ck_assert_uint_eq(mount.minor, good[_i].minor);
 }
