@@ -159,8 +159,11 @@ def main():
     home = tempfile.mkdtemp(prefix="mooncake-test.")
     os.chmod(home, 0o755)
     try:
-        with runner.UringSwitch():
+        with runner.unwinding(), runner.UringSwitch():
             passed, failed = run_lanes(options, home, rows)
+    except runner.Ended:
+        print("interrupted: stopping what was started")
+        return 1
     finally:
         for name in rows:
             cluster.sweep(os.path.join(home, name))

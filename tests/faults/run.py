@@ -270,8 +270,11 @@ def main():
     home = tempfile.mkdtemp(prefix="mooncake-test.")
     os.chmod(home, 0o755)
     try:
-        with runner.UringSwitch():
+        with runner.unwinding(), runner.UringSwitch():
             counts = schedules(options, home)
+    except runner.Ended:
+        print("interrupted: stopping what was started")
+        return 1
     finally:
         cluster.sweep(home)
     failed = counts["FAIL"] + len(judged.failures) + len(judged.errors)

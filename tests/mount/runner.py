@@ -4,6 +4,7 @@ Used by run.py here and in ../integration: main(DIRECTORY of the tests).
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -304,20 +305,30 @@ def main(directory):
     return execute(Run(options, variants[:1] if options.dir else variants))
 
 
-def execute(run):
+@contextlib.contextmanager
+def unwinding():
+    """Within, those signals raise Ended; what is stopped after it is not interrupted."""
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
     def end(number, _):
         raise Ended(number)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in numbers:
         signal.signal(number, end)
     try:
-        with UringSwitch():
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def execute(run):
+    try:
+        with unwinding(), UringSwitch():
             run.all()
     except Ended:
         print("interrupted: stopping what was started")
         run.counts["FAIL"] += 1
         run.finish()
     finally:
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
         run.close()
     return 1 if run.counts["FAIL"] or not (run.counts["ok"] or run.counts["skip"]) else 0
