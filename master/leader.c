@@ -303,6 +303,12 @@ void leader_seen(struct leader *leader, bool there)
 	leader->absent = !there;
 }
 
+void leader_unseen(struct leader *leader)
+{
+	WITH_LOCK(&leader->lock);
+	leader->followed = leader->absent = false;
+}
+
 void leader_lost(struct leader *leader)
 {
 	pthread_mutex_lock(&leader->lock);

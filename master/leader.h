@@ -67,6 +67,9 @@ void leader_tick(struct leader *leader);
 /* What a follower saw of the key: `there` false lets a standby campaign at once. */
 void leader_seen(struct leader *leader, bool there);
 
+/* The follower reads all anew: no campaign before it has. */
+void leader_unseen(struct leader *leader);
+
 /* The key is not ours: a transaction was refused, or the new leader said so. */
 void leader_lost(struct leader *leader);
 

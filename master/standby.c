@@ -126,6 +126,7 @@ static void on_begin(void *context, int64_t expected)
 	standby->expected = expected;
 	standby->damaged = 0;
 	standby->told_ns = clock_ns();
+	leader_unseen(standby->leader);
 	change_add(standby, CHANGE_FORGET);
 }
 
