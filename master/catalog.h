@@ -150,9 +150,14 @@ MAY_RACE static inline struct directory *entry_directory(const struct entry *ent
 	return __atomic_load_n(&entry->directory, __ATOMIC_ACQUIRE);
 }
 
+MAY_RACE static inline uint64_t entry_id(const struct entry *entry)
+{
+	return __atomic_load_n(&entry->id, __ATOMIC_RELAXED);
+}
+
 MAY_RACE static inline uint64_t directory_id(const struct directory *directory)
 {
-	return __atomic_load_n(&directory_entry(directory)->id, __ATOMIC_RELAXED);
+	return entry_id(directory_entry(directory));
 }
 
 /* Grows with each directory that moves: a path is one if this is the same after it was read. */

@@ -12,6 +12,7 @@
 #include "master/record.h"
 #include "master/repair.h"
 #include "master/turn.h"
+#include "master/unstored.h"
 
 #define SECOND_NS 1000000000u
 
@@ -150,6 +151,7 @@ static void forget(void *context)
 	MUST(master->sessions == NULL);
 	master->meta_touched = false;
 	master->node_touched = false;
+	unstored_clear(master->unstored);
 	memset(master->nodes_touched, 0, sizeof(master->nodes_touched));
 	await_forget(master, NULL);
 	repair_free(master->repair);

@@ -18,6 +18,7 @@
 #include "master/repair.h"
 #include "master/state.h"
 #include "master/turn.h"
+#include "master/unstored.h"
 
 #define HEARTBEAT_MS	1000u
 #define TTL_MS		5000u
@@ -31,6 +32,7 @@ static void master_free(struct mc_master *master)
 	admin_close(master->admin);
 	server_close(master->server);
 	held_fini(master);
+	unstored_free(master->unstored);
 	if (master->journal)
 		master->journal->ops->close(master->journal);
 	reservations_fini(&master->reservations);
@@ -219,6 +221,9 @@ static enum mc_status journal_begin(struct mc_master *master, const struct mc_ma
 	master->catalog.keeps_places = master->journal->ops->vacate != NULL;
 	if (!master->journal->ops->follow)
 		return lead_load(master);
+	master->unstored = unstored_new();
+	if (!master->unstored)
+		return MC_NO_MEMORY;
 	announce(master, config);
 	return MC_OK;
 }

@@ -301,8 +301,8 @@ void service_request(struct mc_master *master, struct session *session, const st
 		out->size = begin;
 	if (!waits && !out->failed)
 		reply_finish(&call, frame, begin, status);
-	if (master->holding && !waits && !out->failed && status == MC_OK &&
-	    service_rows[frame->verb].changes)
+	bool tells = call.unstored || (status == MC_OK && service_rows[frame->verb].changes);
+	if (master->holding && !waits && !out->failed && tells)
 		held_add(master, session, begin);
 	master_session_wrote(master, session);
 }

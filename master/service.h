@@ -64,6 +64,7 @@ struct call {
 	struct writer *w; /* the reply's body goes here */
 	bool reading;	  /* as a reader: see above */
 	bool left;	  /* only when reading: the writer must do it */
+	bool unstored;	  /* only of the writer: it tells of what is not stored yet */
 	uint64_t now_ms;
 	uint32_t missed; /* items that were MC_NOT_FOUND, counted when all is done */
 	uint64_t request_id;

@@ -52,6 +52,7 @@
 
 struct admin;
 struct held;
+struct unstored;
 struct journal;
 struct repair;
 struct wait;
@@ -146,10 +147,11 @@ struct mc_master {
 	bool holding;	   /* answers to changes wait, in this turn */
 	struct held *held; /* those that do, in order */
 	struct held **held_end;
-	uint64_t id_reserved;	/* what the journal was told is handed out */
-	uint64_t id_safe;	/* what it has of that */
-	uint64_t reserve_group; /* in which it was told */
-	uint64_t retried_ms;	/* when that was tried last */
+	struct unstored *unstored; /* NULL: the journal does not write behind */
+	uint64_t id_reserved;	   /* what the journal was told is handed out */
+	uint64_t id_safe;	   /* what it has of that */
+	uint64_t reserve_group;	   /* in which it was told */
+	uint64_t retried_ms;	   /* when that was tried last */
 	bool snapshotting;
 	size_t snapshot_position; /* in the table of ids */
 	size_t snapshot_growths;

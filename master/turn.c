@@ -18,6 +18,7 @@
 #include "master/repair.h"
 #include "master/replicas.h"
 #include "master/service.h"
+#include "master/unstored.h"
 
 #define CHECK_MS       100u  /* between looks for silence */
 #define SNAPSHOT_COUNT 4096u /* records of a snapshot written in one turn */
@@ -207,6 +208,7 @@ static bool written_behind(struct mc_master *master)
 {
 	enum mc_status status = touched_record(master);
 
+	unstored_note(master);
 	if (status == MC_OK)
 		status = master->journal->ops->flush(master->journal);
 	if (status != MC_OK) {
@@ -461,6 +463,7 @@ void turn_run(struct mc_master *master, struct batch *batch)
 		repair_turn(master, !batch);
 	master_session_flush(master);
 	bool good = turn_journal(master);
+	unstored_release(master);
 	held_release(master);
 	master_session_send(master, !good);
 	grace_collect(&master->catalog.grace);

@@ -4,7 +4,34 @@
 
 #include "master/ahead.h"
 #include "master/replicas.h"
+#include "master/unstored.h"
 #include "master/walk.h"
+
+/* What is told is not stored yet: a reader tells it to nobody, the writer when it is. */
+static void unstored_met(struct call *call, bool met)
+{
+	if (met && call->reading)
+		call->left = true;
+	else if (met)
+		call->unstored = true;
+}
+
+/* An entry is told of.  What a directory has in it is another matter (view_listed). */
+static void unstored_look(struct call *call, const struct entry *entry)
+{
+	const struct unstored *unstored = call->master->unstored;
+	bool now; /* in this turn: readers do not get here then */
+
+	if (!unstored)
+		return;
+	if (entry_is_directory(entry)) {
+		now = !call->reading && entry_placed(entry);
+		unstored_met(call, now || unstored_place(unstored, entry_id(entry)));
+	} else {
+		now = !call->reading && entry_stamp(entry) & STAMP_TOUCHED;
+		unstored_met(call, now || unstored_entry(unstored, entry_id(entry)));
+	}
+}
 
 enum mc_status view_id(struct call *call, uint64_t id, const struct entry **entry)
 {
@@ -13,6 +40,8 @@ enum mc_status view_id(struct call *call, uint64_t id, const struct entry **entr
 		return MC_OK;
 	/* Whether it has just gone is not written anywhere. */
 	call->left = call->reading;
+	if (!call->reading)
+		unstored_met(call, unstored_entry(call->master->unstored, id));
 	return MC_NOT_FOUND;
 }
 
@@ -41,6 +70,10 @@ const struct entry *view_find(struct call *call, const struct directory *directo
 	/* Names come and go in touched directories only. */
 	if (!entry && (stamp & STAMP_TOUCHED || entry_stamp(own) != stamp))
 		call->left = call->reading;
+	if (!entry)
+		unstored_met(call, unstored_name(call->master->unstored, entry_id(own), name,
+						 name_size) ||
+					   (!call->reading && stamp & STAMP_TOUCHED));
 	return entry;
 }
 
@@ -68,6 +101,7 @@ enum mc_status view_path(struct call *call, const char *path, size_t size,
 			call->left = true;
 		if (!entry_is_directory(found))
 			return not_directory(call, found);
+		unstored_look(call, found);
 		found = view_find(call, entry_directory(found), path, length);
 		if (!found)
 			return MC_NOT_FOUND;
@@ -90,6 +124,9 @@ bool view_entry(struct call *call, const struct entry *entry, struct mc_entry *o
 			return false;
 		entry = &copy;
 	}
+	unstored_look(call, entry);
+	if (call->left)
+		return false;
 	replicas_entry(call->master, entry, out);
 	*parent_id = entry->parent ? directory_id(entry->parent) : MC_ROOT_ID;
 	return entry_is_directory(entry) || out->replica_count > 0;
@@ -99,9 +136,11 @@ bool view_shows(struct call *call, const struct entry *entry)
 {
 	struct entry copy;
 
+	if (call->reading)
+		call->left |= !entry_copy_replicas(entry, &copy);
+	unstored_look(call, entry);
 	if (!call->reading)
 		return replicas_show(call->master, entry);
-	call->left |= !entry_copy_replicas(entry, &copy);
 	return !call->left && replicas_show(call->master, &copy);
 }
 
@@ -118,6 +157,8 @@ void view_listed(struct call *call, const struct listed *listed)
 	if (call->reading &&
 	    (listed->stamp & STAMP_TOUCHED || entry_stamp(listed->own) != listed->stamp))
 		call->left = true;
+	unstored_met(call, unstored_entry(call->master->unstored, entry_id(listed->own)) ||
+				   (!call->reading && listed->stamp & STAMP_TOUCHED));
 }
 
 enum mc_status view_xattrs(struct call *call, const struct entry *entry,
@@ -133,6 +174,7 @@ enum mc_status view_xattrs(struct call *call, const struct entry *entry,
 			return MC_NOT_FOUND;
 		entry = &copy;
 	}
+	unstored_look(call, entry);
 	if (!replicas_show(call->master, entry))
 		return MC_NOT_FOUND;
 	*xattrs = entry->xattrs;

@@ -139,6 +139,53 @@ def a_full_etcd_refuses_changes_says_so_and_goes_on_when_there_is_room(cluster):
 
 
 @on_cluster(variants="one", needs=NEEDS, timeout_s=300)
+def nobody_is_shown_what_etcd_does_not_have_yet(cluster):
+    etcd = Etcd(cluster)
+    masters_of(cluster, etcd, 1, **{**SYNC, "lease-ms": "20000"})
+    a, b = [cluster.node(etcd.journal, name) for name in "ab"]
+    for number in range(4):
+        os.mkdir(os.path.join(a.path, f"d{number}"))
+        put(os.path.join(a.path, f"d{number}", "key"), b"first")
+        put(os.path.join(a.path, f"d{number}", "other"), b"other")
+
+    def at(node, name):
+        return os.path.join(node.path, name)
+    changes = (lambda: os.rename(at(a, "d0/key"), at(a, "d0/new")),
+               lambda: put(at(a, "d1/fresh"), b"fresh"),
+               lambda: os.unlink(at(a, "d2/key")),
+               lambda: os.mkdir(at(a, "d3/deep")))
+    looks = {"d0/key": lambda: os.path.exists(at(b, "d0/key")),
+             "d0/new": lambda: get(at(b, "d0/new")),
+             "d0": lambda: sorted(os.listdir(at(b, "d0"))),
+             "d1/fresh": lambda: get(at(b, "d1/fresh")),
+             "d2/key": lambda: os.path.exists(at(b, "d2/key")),
+             "d3/deep": lambda: os.path.isdir(at(b, "d3/deep"))}
+    for number in range(4):
+        os.stat(at(b, f"d{number}"))
+    seen = {}
+
+    def look(name):
+        seen[name] = looks[name]()
+    etcd.pause()
+    threads = [threading.Thread(target=change) for change in changes]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    threads += [threading.Thread(target=look, args=(name,)) for name in looks]
+    for thread in threads[len(changes):]:
+        thread.start()
+    time.sleep(0.7)
+    assert [get(at(b, f"d{number}/other")) for number in range(4)] == 4 * [b"other"]
+    assert not seen, seen
+    assert all(thread.is_alive() for thread in threads)
+    etcd.go_on()
+    for thread in threads:
+        thread.join(HANG_S)
+    assert seen == {"d0/key": False, "d0/new": b"first", "d0": ["new", "other"],
+                    "d1/fresh": b"fresh", "d2/key": False, "d3/deep": True}, seen
+
+
+@on_cluster(variants="one", needs=NEEDS, timeout_s=300)
 def a_slow_etcd_makes_changes_slow_and_loses_none(cluster):
     etcd = Etcd(cluster)
     relay = Relay(etcd.clients[0])
