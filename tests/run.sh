@@ -211,7 +211,8 @@ stage_build() {
 # each run is another (faults, failpoints), and not reports of sanitizers.
 failure='Failure|Error|:[FE]:|runtime error|\*\*\*|Sanitizer'
 
-# Run the programs under BUILD-DIR/tests; each case of theirs counts.
+# Run the programs under BUILD-DIR/tests; each case of theirs counts.  One ends for having
+# hung, not for being slow: with ThreadSanitizer the longest take minutes.
 ctest_suite() { # BUILD-DIR NAME [WRAPPER...]
     local log shaky
     log=$(log_of "$2")
@@ -220,7 +221,7 @@ ctest_suite() { # BUILD-DIR NAME [WRAPPER...]
         count 0 1 0
         return
     fi
-    run 1800 "$log" "${@:3}" ctest --test-dir "$1" --output-on-failure --verbose --timeout 300 \
+    run 2700 "$log" "${@:3}" ctest --test-dir "$1" --output-on-failure --verbose --timeout 900 \
         --repeat until-pass:2 -j "$jobs"
     local status=$?
     { read -r passed failed skipped && shaky=$(cat); } < <(python3 tests/support/ctest_sum.py "$log")

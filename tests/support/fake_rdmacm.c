@@ -66,6 +66,8 @@ void fake_cm_reset(void)
 	memset(fake.calls, 0, sizeof(fake.calls));
 	fake.replace.times = 0;
 	fake.way = (struct fake_cm_way){.mtu = IBV_MTU_4096, .timeout = 18};
+	for (uint32_t i = 0; i < FAKE_DEVICE_MAX; i++)
+		fake.contexts[i].device = &fake_device(i)->device;
 }
 
 struct fake_cm_counts fake_cm_counts(void)
@@ -317,7 +319,6 @@ static int bind_to(struct fake_id *id, const union ibv_gid *gid)
 		for (uint32_t k = 0; k < FAKE_GID_MAX; k++) {
 			if (!same(&fake_device(i)->gids[k].gid, gid))
 				continue;
-			fake.contexts[i].device = &fake_device(i)->device;
 			id->id.verbs = &fake.contexts[i];
 			id->id.port_num = 1;
 			id->from = *gid;
