@@ -221,8 +221,8 @@ static enum mc_status journal_begin(struct mc_master *master, const struct mc_ma
 	master->catalog.keeps_places = master->journal->ops->vacate != NULL;
 	if (!master->journal->ops->follow)
 		return lead_load(master);
-	master->unstored = unstored_new();
-	if (!master->unstored)
+	master->unstored = config->etcd.ack_sync ? unstored_new() : NULL;
+	if (config->etcd.ack_sync && !master->unstored)
 		return MC_NO_MEMORY;
 	announce(master, config);
 	return MC_OK;

@@ -147,7 +147,7 @@ struct mc_master {
 	bool holding;	   /* answers to changes wait, in this turn */
 	struct held *held; /* those that do, in order */
 	struct held **held_end;
-	struct unstored *unstored; /* NULL: the journal does not write behind */
+	struct unstored *unstored; /* NULL: answers do not wait for etcd */
 	uint64_t id_reserved;	   /* what the journal was told is handed out */
 	uint64_t id_safe;	   /* what it has of that */
 	uint64_t reserve_group;	   /* in which it was told */

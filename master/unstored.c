@@ -104,7 +104,7 @@ void unstored_note(struct mc_master *master)
 	struct unstored *unstored = master->unstored;
 	const struct catalog *catalog = &master->catalog;
 
-	if (!unstored || !master->holding)
+	if (!unstored)
 		return;
 	uint64_t group = master->journal->ops->group(master->journal);
 	for (size_t i = 0; i < catalog->touched_count; i++) {
