@@ -194,8 +194,8 @@ def _read_on(fd, size, offset):
     return got
 
 
-@on_cluster()
-def a_puller_survives_the_death_of_the_owner_amid_a_get(cluster):
+def _orphaned_amid_a_get(cluster):
+    """The node that gets, what it gets, and its descriptor; the owner has just been killed."""
     master = cluster.master()
     a = cluster.node(master, "a", transport="tcp", segment="512m")
     b = cluster.node(master, "b", transport="tcp", segment="512m")
@@ -203,6 +203,12 @@ def a_puller_survives_the_death_of_the_owner_amid_a_get(cluster):
     put(at(a, "large"), data)
     fd = os.open(at(b, "large"), os.O_RDONLY)
     a.kill()
+    return b, data, fd
+
+
+@on_cluster()
+def a_puller_survives_the_death_of_the_owner_amid_a_get(cluster):
+    b, data, fd = _orphaned_amid_a_get(cluster)
     begin = time.monotonic()
     for offset in range(0, 120 * MIB, 10 * MIB):
         try:
@@ -218,13 +224,7 @@ def a_puller_survives_the_death_of_the_owner_amid_a_get(cluster):
 
 @on_cluster()
 def what_is_copied_of_an_object_that_lost_its_owner_amid_a_get_is_true(cluster):
-    master = cluster.master()
-    a = cluster.node(master, "a", transport="tcp", segment="512m")
-    b = cluster.node(master, "b", transport="tcp", segment="512m")
-    data = content(3, 120 * MIB)
-    put(at(a, "large"), data)
-    fd = os.open(at(b, "large"), os.O_RDONLY)
-    a.kill()
+    b, data, fd = _orphaned_amid_a_get(cluster)
     try:
         os.pread(fd, MIB, 119 * MIB)  # until it is here, or its owner is given up
     except OSError as error:
