@@ -1,7 +1,6 @@
 /* The TCP puller against owners that lie: each row is one lie, on one connection after another. */
 #include <check.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -11,13 +10,10 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/crc32c.h"
 #include "engine/base/log.h"
-#include "engine/base/net.h"
 #include "engine/rpc/wire.h"
-#include "engine/transport/transport.h"
 #include "tests/support/suite.h"
+#include "tests/unit/transport/played.h"
 
-#define ID	   5u
-#define SIZE	   3000u
 #define STEP_MS	   300u
 #define FIXED_SIZE (MC_ATTR_WIRE_SIZE + 16u)
 
@@ -87,7 +83,7 @@ static size_t make_reply(struct liar *liar, uint64_t request_id, uint8_t *bytes)
 			      .size = FIXED_SIZE + SIZE,
 			      .request_id = request_id + (lie == LIE_REQUEST_ID)};
 	struct mc_attr attr = {.id = ID + (lie == LIE_ID),
-			       .version = 7 + (lie == LIE_VERSION),
+			       .version = VERSION + (lie == LIE_VERSION),
 			       .size = lie == LIE_HUGE_OBJECT ? UINT64_MAX : SIZE,
 			       .mode = S_IFREG};
 	uint8_t *data = bytes + MC_FRAME_HEADER_SIZE + FIXED_SIZE;
@@ -174,79 +170,22 @@ static void *lie(void *argument)
 	return NULL;
 }
 
-struct getting {
-	struct transport_pull pull;
-	uint8_t memory[SIZE];
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool ended;
-	enum mc_status status;
-};
-
-static enum mc_status get_begin(struct transport_pull *pull, const struct mc_attr *attr,
-				struct transport_target *target)
-{
-	ck_assert_uint_eq(attr->size, SIZE);
-	target->memory = container_of(pull, struct getting, pull)->memory;
-	return MC_OK;
-}
-
-static void get_done(struct transport_pull *pull, enum mc_status status)
-{
-	struct getting *getting = container_of(pull, struct getting, pull);
-
-	WITH_LOCK(&getting->lock);
-	getting->ended = true;
-	getting->status = status;
-	pthread_cond_signal(&getting->changed);
-}
-
-static enum mc_status none_hold(void *context, uint64_t id, uint64_t version,
-				struct source_hold *hold)
-{
-	(void)context, (void)id, (void)version, (void)hold;
-	return MC_NOT_FOUND;
-}
-
-static void none_release(void *context, struct source_hold *hold)
-{
-	(void)context, (void)hold;
-}
-
 START_TEST(a_lie_costs_the_pull_and_nothing_else)
 {
-	static const struct transport_sink sink = {.begin = get_begin, .done = get_done};
-	static const struct transport_source source = {.hold = none_hold, .release = none_release};
-	struct transport_config config = {.listen_host = "127.0.0.1", .source = &source};
-	struct getting getting = {
-		.pull = {.sink = &sink, .id = ID, .version = 7, .step_ms = STEP_MS},
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.changed = PTHREAD_COND_INITIALIZER,
-	};
+	struct getting getting;
 	struct liar liar = {.lie = rows[_i].lie};
 	struct transport_counters counters;
-	struct net_address address;
 	struct transport *transport;
-	char text[NET_TEXT_SIZE], endpoint[MC_ENDPOINT_SIZE];
+	char endpoint[MC_ENDPOINT_SIZE];
 
-	ck_assert_int_eq(net_parse("127.0.0.1:0", &address), MC_OK);
-	liar.listen_fd = socket(AF_INET, SOCK_STREAM, 0);
-	ck_assert_int_eq(bind(liar.listen_fd, (struct sockaddr *)&address.storage, address.size),
-			 0);
-	ck_assert_int_eq(listen(liar.listen_fd, 8), 0);
-	ck_assert_int_eq(net_bound(liar.listen_fd, &address), MC_OK);
-	net_format(&address, text);
-	snprintf(endpoint, sizeof(endpoint), "tcp:%s", text);
+	liar.listen_fd = played_listen("tcp", endpoint);
 	ck_assert_int_eq(pthread_create(&liar.thread, NULL, lie, &liar), 0);
-	ck_assert_int_eq(transport_tcp_ops.open(&config, &transport), MC_OK);
+	played_open(&transport_tcp_ops, &transport);
 
+	getting_init(&getting, STEP_MS);
 	transport_tcp_ops.pull(transport, endpoint, &getting.pull);
-	pthread_mutex_lock(&getting.lock);
-	while (!getting.ended)
-		pthread_cond_wait(&getting.changed, &getting.lock);
-	pthread_mutex_unlock(&getting.lock);
 
-	ck_assert_int_eq(getting.status, rows[_i].expected);
+	ck_assert_int_eq(getting_wait(&getting), rows[_i].expected);
 	transport_tcp_ops.counters(transport, &counters);
 	if (getting.status == MC_OK) {
 		for (size_t i = 0; i < SIZE; i++)
