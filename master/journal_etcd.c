@@ -55,6 +55,9 @@ struct etcd_journal {
 	struct writer prefix;
 	char address[JOURNAL_ADDRESS_SIZE]; /* of this master */
 
+	/* atomic: set and read by all clients */
+	_Atomic uint32_t failing; /* endpoints of etcd */
+
 	/* the master's thread */
 	struct standby *standby; /* NULL while this one leads */
 	bool leading;
@@ -150,6 +153,7 @@ static enum mc_status config_take(struct etcd_journal *etcd, const struct journa
 	etcd->endpoints = strdup(config->path + 2);
 	etcd->config.endpoints = etcd->endpoints;
 	etcd->config.connections = ETCD_QUEUE_LANES + 2;
+	etcd->config.failing = &etcd->failing;
 	etcd->ack_sync = said->ack_sync;
 	etcd->without_objects = said->without_objects;
 	etcd->queue_size = said->queue_size ? said->queue_size : QUEUE_SIZE;

@@ -1,5 +1,6 @@
 #include "engine/etcd/internal.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -59,21 +60,39 @@ enum mc_status endpoints_parse(struct endpoints *endpoints, const char *text, bo
 	return MC_OK;
 }
 
+_Static_assert(ETCD_ENDPOINT_MAX <= 32, "each has a bit of the failing ones");
+
+static uint32_t bit_of(unsigned index)
+{
+	return 1u << index;
+}
+
+/* 0: ask it; more where another will do; a time: not before that. */
+static uint64_t reluctance(const struct endpoints *endpoints, unsigned index, uint64_t now_ns)
+{
+	uint64_t rest_ns = endpoints->rows[index].rest_ns;
+
+	if (rest_ns > now_ns)
+		return rest_ns;
+	return atomic_load(endpoints->failing) & bit_of(index) ? 1 : 0;
+}
+
 unsigned endpoints_pick(struct endpoints *endpoints, uint64_t now_ns, uint64_t *wait_ns)
 {
 	unsigned best = endpoints->current;
+	uint64_t least = reluctance(endpoints, best, now_ns);
 
-	*wait_ns = 0;
-	for (unsigned i = 0; i < endpoints->count; i++) {
+	for (unsigned i = 1; i < endpoints->count; i++) {
 		unsigned index = (endpoints->current + i) % endpoints->count;
-		if (endpoints->rows[index].rest_ns <= now_ns) {
-			endpoints->current = index;
-			return index;
-		}
-		if (endpoints->rows[index].rest_ns < endpoints->rows[best].rest_ns)
+		uint64_t here = reluctance(endpoints, index, now_ns);
+		if (here < least) {
 			best = index;
+			least = here;
+		}
 	}
-	*wait_ns = endpoints->rows[best].rest_ns - now_ns;
+	*wait_ns = least > now_ns ? least - now_ns : 0;
+	if (*wait_ns == 0)
+		endpoints->current = best;
 	return best;
 }
 
@@ -81,9 +100,8 @@ void endpoints_good(struct endpoints *endpoints, unsigned index)
 {
 	struct endpoint *endpoint = &endpoints->rows[index];
 
-	if (endpoint->failing)
+	if (atomic_fetch_and(endpoints->failing, ~bit_of(index)) & bit_of(index))
 		log_info("etcd answers again endpoint=%s", endpoint->url);
-	endpoint->failing = false;
 	endpoint->failures = 0;
 	endpoint->rest_ns = 0;
 }
@@ -96,10 +114,9 @@ void endpoints_bad(struct endpoints *endpoints, unsigned index, uint64_t now_ns,
 	/* Several requests that fail together are one failure. */
 	if (endpoint->rest_ns > now_ns)
 		return;
-	if (!endpoint->failing)
+	if (!(atomic_fetch_or(endpoints->failing, bit_of(index)) & bit_of(index)))
 		log_warn("etcd does not answer, trying elsewhere endpoint=%s reason=\"%s\"",
 			 endpoint->url, reason);
-	endpoint->failing = true;
 	if (endpoint->failures < 6)
 		rest_ms = REST_MS_FIRST << endpoint->failures;
 	endpoint->failures++;

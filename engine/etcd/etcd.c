@@ -669,7 +669,9 @@ static enum mc_status config_copy(struct etcd *etcd, const struct etcd_config *c
 	if (etcd->user && !etcd->password && !(etcd->password = strdup("")))
 		return MC_NO_MEMORY;
 	etcd->token_state = etcd->user ? TOKEN_NONE : TOKEN_UNUSED;
-	return endpoints_parse(&etcd->endpoints, config->endpoints, secure);
+	enum mc_status status = endpoints_parse(&etcd->endpoints, config->endpoints, secure);
+	etcd->endpoints.failing = config->failing ? config->failing : &etcd->endpoints.own;
+	return status;
 }
 
 static void etcd_free(struct etcd *etcd)

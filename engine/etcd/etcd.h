@@ -4,6 +4,8 @@
  * Requests go over HTTP to one of several endpoints; many are in flight at
  * once, each over a connection of its own that is kept for the next.  An
  * endpoint that fails is left for the next one, and tried again after a pause.
+ * What one client finds out others need not: clients of the same endpoints may
+ * share which of them fail.
  * A request is repeated until its deadline as long as that is harmless: always
  * when nothing was sent, and after that when it changes nothing or may happen
  * twice (`repeatable`).
@@ -29,7 +31,8 @@
  *             MC_INVALID       the server refuses the request as malformed
  *             MC_PROTOCOL      the answer is not one of etcd
  *             MC_CANCELLED     the client is closed
- *             Each change of an endpoint's state is logged once.
+ *             Each change of an endpoint's state is logged once, by whom of those
+ *             that share it finds out first.
  * Limits      Those below.
  */
 #ifndef ENGINE_ETCD_ETCD_H
@@ -62,6 +65,12 @@ struct etcd_config {
 	const char *password;
 	uint32_t connections; /* at most at once; 0: 8 */
 	uint32_t timeout_ms;  /* 0: ETCD_TIMEOUT_MS */
+	/*
+	 * A bit for each endpoint that did not answer when it was asked last; 0 at first.
+	 * Outlives the client, which shares it with others of the same endpoints.
+	 * NULL: it shares nothing.
+	 */
+	_Atomic uint32_t *failing;
 };
 
 struct etcd_bytes {

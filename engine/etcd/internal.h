@@ -60,7 +60,6 @@ void etcd_json_bytes(struct writer *w, const char *name, struct etcd_bytes bytes
  */
 struct endpoint {
 	char url[280]; /* "http://HOST:PORT" */
-	bool failing;  /* logged */
 	uint32_t failures;
 	uint64_t rest_ns; /* not before, while another will do */
 };
@@ -69,6 +68,8 @@ struct endpoints {
 	struct endpoint rows[ETCD_ENDPOINT_MAX];
 	unsigned count;
 	unsigned current;
+	_Atomic uint32_t *failing; /* they are asked when no other is left */
+	_Atomic uint32_t own;	   /* where that is not shared */
 };
 
 /* MC_INVALID: the text makes no sense (logged). */

@@ -242,6 +242,9 @@ def a_leader_that_is_lost_with_a_member_of_three_is_replaced(cluster):
     took = time_until_works(a)
     print(f"took {took:.2f} s")
     check_many(a, 20)
+    # One of its clients of etcd has waited for that member in vain, not each of them.
+    new = leader_of(etcd, masters)
+    assert new.log().count(f"trying elsewhere endpoint=http://{etcd.clients[0]} ") == 1, new.log()
     etcd.go_on(0)
 
 

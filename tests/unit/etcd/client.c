@@ -123,13 +123,20 @@ static void fake_end(struct fake *fake)
 	close(fake->listen);
 }
 
-static struct etcd *open_to(const char *endpoints, uint32_t timeout_ms)
+static struct etcd *open_sharing(const char *endpoints, uint32_t timeout_ms,
+				 _Atomic uint32_t *failing)
 {
-	struct etcd_config config = {.endpoints = endpoints, .timeout_ms = timeout_ms};
+	struct etcd_config config = {
+		.endpoints = endpoints, .timeout_ms = timeout_ms, .failing = failing};
 	struct etcd *etcd = NULL;
 
 	ck_assert_int_eq(etcd_open(&config, &etcd), MC_OK);
 	return etcd;
+}
+
+static struct etcd *open_to(const char *endpoints, uint32_t timeout_ms)
+{
+	return open_sharing(endpoints, timeout_ms, NULL);
 }
 
 #define HEADER	 "\"header\":{\"cluster_id\":\"14841639068965178418\",\"revision\":\"7\"}"
@@ -247,6 +254,46 @@ START_TEST(a_stalled_endpoint_is_left)
 	etcd_close(etcd);
 	fake_end(&fake);
 	fake_end(&stalled);
+}
+END_TEST
+
+START_TEST(what_one_client_found_out_others_that_share_it_need_not)
+{
+	struct fake stalled = {.answers = {""}};
+	struct fake fake = {.answers = {OK_EMPTY}};
+	_Atomic uint32_t failing = 0;
+	char endpoints[256];
+
+	fake_start(&stalled);
+	fake_start(&fake);
+	snprintf(endpoints, sizeof(endpoints), "%s,%s", stalled.address, fake.address);
+	struct etcd *first = open_sharing(endpoints, 1000, &failing);
+	struct etcd *second = open_sharing(endpoints, 1000, &failing);
+	ck_assert_int_eq(get(first), MC_NOT_FOUND);
+	etcd_close(first); /* the server hears one connection at a time */
+	ck_assert_int_eq(get(second), MC_NOT_FOUND);
+	ck_assert_int_eq(stalled.requests, 1);
+	ck_assert_int_eq(fake.requests, 2);
+	ck_assert_uint_eq(failing, 1);
+	etcd_close(second);
+	fake_end(&fake);
+	fake_end(&stalled);
+}
+END_TEST
+
+START_TEST(where_all_failed_they_are_asked_all_the_same)
+{
+	struct fake fake = {.answers = {OK_EMPTY}};
+	_Atomic uint32_t failing = 3;
+	char endpoints[256];
+
+	fake_start(&fake);
+	snprintf(endpoints, sizeof(endpoints), "127.0.0.1:1,%s", fake.address);
+	struct etcd *etcd = open_sharing(endpoints, 2000, &failing);
+	ck_assert_int_eq(get(etcd), MC_NOT_FOUND);
+	ck_assert_uint_eq(failing, 1);
+	etcd_close(etcd);
+	fake_end(&fake);
 }
 END_TEST
 
@@ -429,6 +476,8 @@ int main(void)
 	tcase_add_test(tc, where_nobody_listens_nothing_happened);
 	tcase_add_test(tc, the_next_endpoint_is_asked);
 	tcase_add_test(tc, a_stalled_endpoint_is_left);
+	tcase_add_test(tc, what_one_client_found_out_others_that_share_it_need_not);
+	tcase_add_test(tc, where_all_failed_they_are_asked_all_the_same);
 	tcase_add_loop_test(tc, a_transaction_that_may_have_happened_is_repeated_only_if_it_may_be,
 			    0, 2);
 	tcase_add_test(tc, too_many_operations_are_not_sent);
