@@ -188,6 +188,9 @@ static enum mc_status publish_known(struct call *call, struct entry *entry,
 		return MC_INVALID;
 	if (is_repeated(entry, attr))
 		return replicas_add(call->master, entry, call->session->node, MC_REPLICA_PRIMARY);
+	/* Another node has published since it was sent first: it may have been done before. */
+	if (call->age_s > 0 && attr->version < entry->version)
+		return MC_TIMEOUT;
 	return republish(call, entry, attr);
 }
 

@@ -182,8 +182,9 @@
  * of PUBLISH has nlink 0 when the object is gone, that of RENAME has id 0 when what
  * moved is not there any more; after that of MKDIR comes an INVALIDATE of the name.
  * What had failed is tried again.  A master remembers the latest 65 536 removals,
- * replacements and renames; it answers MC_TIMEOUT to what was sent first before
- * the oldest of them, and may then have done it or not.
+ * replacements and renames, and of an object the last version; it answers MC_TIMEOUT
+ * to what was sent first before the oldest of them, and to a PUBLISH of an older
+ * version, and may then have done it or not.
  *
  * REPLICA drop is sent before a node frees the memory.  Dropping the last
  * replica removes the name.  REPLICA add of a version that is not the current

@@ -185,6 +185,26 @@ START_TEST(a_put_again_does_not_replace_what_came_after)
 }
 END_TEST
 
+/* In place; whether the first time was done before the newer one came can't be told any more. */
+START_TEST(a_change_again_does_not_undo_a_newer_one)
+{
+	struct mc_attr mine = raw_attr(a.next_id++, 100, 10), newer = mine, newest = mine;
+
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &mine), MC_OK);
+	mine.version = newer.version = 200;
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &mine), MC_OK);
+	uint64_t request = a.request_id;
+	newer.version = 300;
+	ck_assert_int_eq(raw_publish(&b, MC_ROOT_ID, "x", 0, &newer), MC_OK);
+	repeat(request, _i);
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "x", 0, &mine), MC_TIMEOUT);
+	/* Who asks for the first time changes what there is: that of b. */
+	newest.version = 250;
+	ck_assert_int_eq(raw_publish(&b, MC_ROOT_ID, "x", 0, &newest), MC_OK);
+	ck_assert_uint_eq(newest.version, 301);
+}
+END_TEST
+
 START_TEST(a_newer_version_of_what_is_gone_is_published)
 {
 	struct mc_attr attr = raw_attr(a.next_id++, 100, 10);
@@ -533,6 +553,7 @@ static void add(TCase *tc, int first)
 		a_put_again_does_not_bring_back_what_was_removed,
 		a_put_again_does_not_replace_what_came_after,
 		what_a_map_left_does_not_take_a_name_back,
+		a_change_again_does_not_undo_a_newer_one,
 		a_newer_version_of_what_is_gone_is_published,
 		a_remove_again_leaves_what_came_after,
 		each_item_of_a_batch_is_remembered_by_itself,

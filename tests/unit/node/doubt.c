@@ -243,6 +243,44 @@ END_TEST
 
 /* -- another connection, another life -- */
 
+static struct object *open_to_write(struct node *node, const char *name, unsigned number)
+{
+	struct object *object;
+
+	ck_assert_int_eq(lookup(node, name, &object), MC_OK);
+	ck_assert_int_eq(open_object(node, object, NODE_OPEN_WRITE), MC_OK);
+	write_bytes(node, object, 100, number);
+	return object;
+}
+
+/* Both change it in place; the answer to the first is lost, and the second has come meanwhile. */
+START_TEST(a_change_that_is_sent_again_does_not_undo_a_newer_one)
+{
+	struct turn turn;
+
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	struct object *theirs = open_to_write(b, "key", 3);
+	EVENTUALLY(stat_of_node(writer, "tcp_holds") == 0);
+	struct object *ours = open_to_write(writer, "key", 2);
+	between_do(&between, BETWEEN_LOSE, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	turn_init(&turn, writer);
+	node_flush(writer, ours, turn_done, &turn);
+	EVENTUALLY(between_kept(&between) == 1);
+	ck_assert_int_eq(flush(b, theirs), MC_OK);
+	between_let_go(&between);
+	between_cut(&between, NULL);
+	ck_assert_int_eq(turn_end(&turn, NULL), MC_TIMEOUT);
+	node_release(writer, ours, true);
+	cluster_forget(writer, ours);
+	node_release(b, theirs, true);
+	cluster_forget(b, theirs);
+	EVENTUALLY(reads(writer, "key", 100, 3));
+	ck_assert(reads(b, "key", 100, 3));
+	end();
+}
+END_TEST
+
 START_TEST(an_announcement_tells_of_what_is_in_doubt)
 {
 	begin();
@@ -538,6 +576,7 @@ static void add(TCase *tc)
 	tcase_add_loop_test(tc, what_changes_a_draft_in_doubt_waits, 0, ROWS(calls));
 	tcase_add_loop_test(tc, what_would_change_a_put_finds_its_name_gone, 0, ROWS(calls));
 	tcase_add_test(tc, what_could_not_be_published_in_place_is_seen_by_nobody_else);
+	tcase_add_test(tc, a_change_that_is_sent_again_does_not_undo_a_newer_one);
 	tcase_add_loop_test(tc, an_announcement_tells_of_what_is_in_doubt, 0, ROWS(ways));
 	tcase_add_loop_test(tc, a_restart_in_doubt_loses_nothing, 0, ROWS(ways));
 	tcase_add_test(tc, a_restart_after_a_change_of_both_loses_nothing);
