@@ -67,7 +67,7 @@ bool node_leaving_locked(const struct node *node, const struct object *object)
 
 	while (offer && offer->over != object->attr.id)
 		offer = offer->next;
-	return offer || object_is(object, OBJECT_LEAVING);
+	return offer || object->leaving > 0;
 }
 
 /* -- waiting -- */

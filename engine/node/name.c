@@ -149,7 +149,7 @@ static void unlink_end(struct op *op, enum mc_status status, uint64_t id)
 
 	node_lock(node);
 	if (op->other)
-		op->other->flags &= ~(uint32_t)OBJECT_LEAVING;
+		op->other->leaving--;
 	if (status == MC_TIMEOUT)
 		node_doubt_name_locked(node, op->object->attr.id, op->name);
 	if (status == MC_OK || status == MC_NOT_FOUND)
@@ -192,7 +192,7 @@ static void unlink_again(void *context, enum mc_status status)
 static void leave(struct node *node, struct object *object)
 {
 	WITH_LOCK(&node->lock);
-	object->flags |= OBJECT_LEAVING;
+	object->leaving++;
 }
 
 /* A draft goes without the master, unless its publish is on its way. */
@@ -513,7 +513,7 @@ static void rename_reply(void *context, enum mc_status status, struct reader *bo
 	failpoint("rename.answered");
 	node_lock(m->node);
 	if (m->over)
-		m->over->flags &= ~(uint32_t)OBJECT_LEAVING;
+		m->over->leaving--;
 	node_unlock(m->node);
 	if (!status) {
 		get_attr(body, &attr);
@@ -534,7 +534,7 @@ static void move_named(struct move *m)
 		m->over = NULL;
 	if (m->over) {
 		object_ref(m->over);
-		m->over->flags |= OBJECT_LEAVING;
+		m->over->leaving++;
 	}
 	node_unlock(node);
 	writer_init(&w);

@@ -46,7 +46,6 @@ enum object_flag {
 	OBJECT_DOUBT = 1u << 15,      /* ... PUBLISHING, and the answer did not come (doubt.c) */
 	OBJECT_UNANSWERED = 1u << 16, /* found so in the pool (record.h) */
 	OBJECT_SHOWN = 1u << 17,      /* a transport may have its file mapped (show.c) */
-	OBJECT_LEAVING = 1u << 18,    /* this node asked for a change that takes its name */
 };
 
 struct borrow;
@@ -68,6 +67,7 @@ struct object {
 	uint32_t writers;     /* handles open for writing */
 	uint32_t opens;	      /* handles open at all */
 	uint32_t loans;	      /* peers that hold it */
+	uint32_t leaving;     /* changes that this node asked for, and that take its name */
 	int draft_fd;	      /* an unlinked file of the pool, -1 when linked */
 	enum mc_status lost;  /* why a draft went that was to be published: each close says so */
 	uint64_t known_ns;    /* when the attributes came from the master */

@@ -125,6 +125,38 @@ START_TEST(a_close_does_not_take_back_the_name_that_is_being_taken)
 }
 END_TEST
 
+/* It is asked for twice; the answer that comes first says that nothing may have been done. */
+START_TEST(a_close_does_not_take_back_a_name_that_is_being_taken_twice)
+{
+	struct turn removal, turn;
+	struct object *object;
+
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	ck_assert_int_eq(lookup(writer, "key", &object), MC_OK);
+	ck_assert_int_eq(open_object(writer, object, NODE_OPEN_WRITE), MC_OK);
+	write_bytes(writer, object, 100, 3);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_REMOVE);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	turn_init(&removal, writer);
+	node_unlink(writer, MC_ROOT_ID, "key", turn_done, &removal);
+	EVENTUALLY(between_kept(&between) == 1);
+	between_do(&between, BETWEEN_TIME_OUT, BETWEEN_REQUESTS, MC_VERB_REMOVE);
+	ck_assert_int_eq(remove_key(), MC_TIMEOUT);
+	turn_init(&turn, writer);
+	node_flush(writer, object, turn_done, &turn);
+	EVENTUALLY(between_kept(&between) == 3);
+	between_let_go(&between);
+	ck_assert_int_eq(turn_end(&removal, NULL), MC_OK);
+	ck_assert_int_eq(turn_end(&turn, NULL), MC_OK);
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	EVENTUALLY(absent(b, "key"));
+	EVENTUALLY(absent(writer, "key"));
+	end();
+}
+END_TEST
+
 START_TEST(what_was_replaced_goes)
 {
 	begin();
@@ -253,6 +285,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_remove_that_is_sent_again_frees_what_it_removed);
 	tcase_add_loop_test(tc, a_close_does_not_take_back_the_name_that_is_being_taken, 0,
 			    ROWS(taking));
+	tcase_add_test(tc, a_close_does_not_take_back_a_name_that_is_being_taken_twice);
 	tcase_add_loop_test(tc, what_was_replaced_goes, 0, ROWS(replacing));
 	tcase_add_loop_test(tc, what_a_lost_answer_was_about_goes_if_it_is_gone, 0,
 			    4 * ROWS(removing));
