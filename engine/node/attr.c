@@ -30,7 +30,10 @@ void node_sync_locked(struct node *node, struct object *object)
 	object->attr.mtime = (struct mc_time){st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec};
 	if (time_before(object->attr.ctime, object->attr.mtime))
 		object->attr.ctime = object->attr.mtime;
-	pool_mark(node->pool, object->attr.id, object->draft_fd);
+	if (object_is(object, OBJECT_PUBLISHED))
+		pool_mark_unrecorded(node->pool, object->attr.id);
+	else
+		pool_mark(node->pool, object->attr.id, object->draft_fd);
 	/* What was written between the look and the mark counts as seen: see it. */
 	if (pool_stat(node->pool, object->attr.id, object->draft_fd, &st))
 		return;

@@ -63,7 +63,7 @@ static void visit(void *context, const struct pool_found *found)
 	struct object *object = object_new(&node->objects, found->id);
 	if (!object)
 		return;
-	if (!found->marked && !(record.flags & RECORD_UNANSWERED))
+	if (!found->recorded && !(record.flags & RECORD_UNANSWERED))
 		changed(node, found, &record);
 	object_set_attr(object, &record.attr);
 	object->attr.allocated = found->allocated;

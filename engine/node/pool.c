@@ -442,6 +442,7 @@ enum mc_status pool_stat(struct pool *pool, uint64_t id, int fd, struct stat *st
 }
 
 static const struct timespec mark = {.tv_sec = 1, .tv_nsec = 7};
+static const struct timespec unrecorded_mark = {.tv_sec = 1, .tv_nsec = 8};
 
 /* Before any clock: what no write sets either.  Id and version stand in all of its bits. */
 #define REST_SECOND_LAST (-2)
@@ -465,24 +466,43 @@ static void set_mtime(struct pool *pool, int fd, struct timespec mtime)
 		(void)io_error("mark an object", pool->path);
 }
 
-void pool_mark(struct pool *pool, uint64_t id, int fd)
+static void set_mtime_id(struct pool *pool, uint64_t id, struct timespec mtime)
 {
-	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mark};
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime};
 	char name[POOL_NAME_SIZE];
 
-	if (fd >= 0) {
-		set_mtime(pool, fd, mark);
-		return;
-	}
 	pool_name(id, name);
 	if (utimensat(pool->objects, name, times, 0) < 0)
 		(void)io_error("mark an object", pool->path);
 }
 
+void pool_mark(struct pool *pool, uint64_t id, int fd)
+{
+	if (fd >= 0)
+		set_mtime(pool, fd, mark);
+	else
+		set_mtime_id(pool, id, mark);
+}
+
+static bool same_time(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
 bool pool_marked(const struct stat *st)
 {
-	return (st->st_mtim.tv_sec == mark.tv_sec && st->st_mtim.tv_nsec == mark.tv_nsec) ||
+	return same_time(st->st_mtim, mark) || same_time(st->st_mtim, unrecorded_mark) ||
 	       pool_rests_any(st);
+}
+
+void pool_mark_unrecorded(struct pool *pool, uint64_t id)
+{
+	set_mtime_id(pool, id, unrecorded_mark);
+}
+
+bool pool_recorded(const struct stat *st)
+{
+	return pool_marked(st) && !same_time(st->st_mtim, unrecorded_mark);
 }
 
 bool pool_rests_any(const struct stat *st)
@@ -571,8 +591,9 @@ static void visit_file(struct pool *pool, const char *name,
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && parse_file(name, &found.id)) {
 		found.size = (uint64_t)st.st_size;
 		found.allocated = (uint64_t)st.st_blocks * 512;
-		found.mtime = (struct mc_time){st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec};
-		found.marked = pool_marked(&st);
+		found.recorded = pool_recorded(&st);
+		struct timespec changed = pool_marked(&st) ? st.st_ctim : st.st_mtim;
+		found.mtime = (struct mc_time){changed.tv_sec, (uint32_t)changed.tv_nsec};
 		ssize_t size =
 			pool->xattr ? fgetxattr(fd, pool->xattr, record, sizeof(record)) : -1;
 		if (size >= 0) {

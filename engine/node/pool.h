@@ -49,9 +49,9 @@ struct pool_found {
 	size_t record_size;
 	uint64_t size; /* of the file */
 	uint64_t allocated;
-	struct mc_time mtime;
-	bool marked;	  /* pool_marked() */
-	const char *name; /* of the file */
+	struct mc_time mtime; /* where it is marked: when that was done */
+	bool recorded;	      /* pool_recorded() */
+	const char *name;     /* of the file */
 };
 
 /*
@@ -119,6 +119,12 @@ MC_MUST_CHECK enum mc_status pool_stat(struct pool *pool, uint64_t id, int fd, s
  */
 void pool_mark(struct pool *pool, uint64_t id, int fd);
 bool pool_marked(const struct stat *st);
+/*
+ * The same of a committed object whose record does not tell, or not yet, of what was
+ * written: who scans the pool after a crash finds that.  pool_rest() ends it.
+ */
+void pool_mark_unrecorded(struct pool *pool, uint64_t id);
+bool pool_recorded(const struct stat *st); /* marked, but not so */
 /* Whether its mark says that it is at rest as this version; as whichever. */
 bool pool_rests(const struct stat *st, uint64_t id, uint64_t version);
 bool pool_rests_any(const struct stat *st);

@@ -31,7 +31,7 @@ bool shelf_holds(const struct pool *pool, int fd, const struct mc_attr *attr)
 	if (pool_rests(&st, attr->id, attr->version))
 		return true;
 	/* Look for writers first, as the last of them may have written since. */
-	if (!unwritten(fd) || !is_file(fd, attr, &st) || !pool_marked(&st))
+	if (!unwritten(fd) || !is_file(fd, attr, &st) || !pool_recorded(&st))
 		return false;
 	return pool_record_of(pool, fd, bytes, &size) == MC_OK &&
 	       record_decode(bytes, size, &record) == MC_OK && record.attr.id == attr->id &&

@@ -124,6 +124,11 @@ START_TEST(what_is_damaged_is_set_aside_and_never_served)
 }
 END_TEST
 
+static const struct {
+	size_t size; /* of what is written over 1000 bytes */
+	bool looked; /* at its attributes meanwhile */
+} changes[] = {{1000, false}, {1000, true}};
+
 /* Others have copies of what it was before. */
 START_TEST(what_was_being_changed_when_its_node_went_down_is_the_next_version)
 {
@@ -138,14 +143,19 @@ START_TEST(what_was_being_changed_when_its_node_went_down_is_the_next_version)
 	ck_assert_int_eq(lookup(node, "key", &object), MC_OK);
 	uint64_t version = object->attr.version;
 	ck_assert_int_eq(open_object(node, object, NODE_OPEN_WRITE), MC_OK);
-	write_bytes(node, object, 1000, 2);
+	write_bytes(node, object, changes[_i].size, 2);
+	if (changes[_i].looked) {
+		node_lock(node);
+		node_sync_locked(node, object);
+		node_unlock(node);
+	}
 	node_close(node, false);
 
 	node = start();
 	ck_assert_uint_eq(counted(node, COUNTER_SCAN_ASIDE), 0);
-	assert_reads(node, "key", 1000, 2);
+	assert_reads(node, "key", changes[_i].size, 2);
 	EVENTUALLY(counted(c, COUNTER_DROPS) == 1);
-	assert_reads(c, "key", 1000, 2);
+	assert_reads(c, "key", changes[_i].size, 2);
 	ck_assert_int_eq(lookup(node, "key", &object), MC_OK);
 	ck_assert_uint_gt(object->attr.version, version);
 	version = object->attr.version;
@@ -316,7 +326,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_restart_loses_nothing_that_was_published);
 	tcase_add_test(tc, what_was_removed_meanwhile_does_not_come_back);
 	tcase_add_loop_test(tc, what_is_damaged_is_set_aside_and_never_served, 0, ROWS(damages));
-	tcase_add_test(tc, what_was_being_changed_when_its_node_went_down_is_the_next_version);
+	tcase_add_loop_test(tc, what_was_being_changed_when_its_node_went_down_is_the_next_version,
+			    0, ROWS(changes));
 	tcase_add_test(tc, what_was_lent_and_opened_for_writing_survives_a_restart);
 	tcase_add_test(tc, a_draft_may_be_opened_while_its_name_is_reserved);
 	tcase_add_test(tc, a_get_is_of_one_version_whatever_others_do);

@@ -526,6 +526,20 @@ START_TEST(a_mark_on_a_committed_object_needs_no_descriptor)
 }
 END_TEST
 
+START_TEST(a_mark_says_whether_the_record_tells_of_what_was_written)
+{
+	struct stat st;
+
+	put(5, "bytes", "record");
+	pool_mark_unrecorded(pool, 5);
+	st = stat_of(5, -1);
+	ck_assert(pool_marked(&st) && !pool_recorded(&st));
+	ck_assert(pool_rest(pool, 5, 1));
+	st = stat_of(5, -1);
+	ck_assert(pool_recorded(&st) && pool_rests(&st, 5, 1));
+}
+END_TEST
+
 START_TEST(truncation_takes_the_mark)
 {
 	int fd = draft();
@@ -734,6 +748,7 @@ int main(void)
 	tcase_add_test(tc, what_is_set_aside_is_not_served);
 	tcase_add_test(tc, a_mark_stands_until_a_write);
 	tcase_add_test(tc, a_mark_on_a_committed_object_needs_no_descriptor);
+	tcase_add_test(tc, a_mark_says_whether_the_record_tells_of_what_was_written);
 	tcase_add_test(tc, truncation_takes_the_mark);
 	tcase_add_test(tc, a_first_store_through_a_map_takes_the_mark);
 	tcase_add_test(tc, nobody_uses_what_nobody_opened);

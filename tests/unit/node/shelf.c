@@ -295,6 +295,9 @@ START_TEST(a_record_tells_as_well)
 
 	pool_mark(node_pool(a), shelved.attr.id, -1);
 	ck_assert(shelf_holds(node_pool(b), shelved.fd, &shelved.attr));
+	pool_mark_unrecorded(node_pool(a), shelved.attr.id);
+	ck_assert(!holds(&shelved));
+	pool_mark(node_pool(a), shelved.attr.id, -1);
 	shelved.attr.version++;
 	ck_assert(!holds(&shelved));
 }
