@@ -23,10 +23,18 @@
 
 /* -- scan -- */
 
+/* Written to since its record.  One that may have been refused is what it was, or nothing. */
+static bool found_changed(const struct pool_found *found, const struct record *record)
+{
+	return !found->recorded && !(record->flags & RECORD_UNANSWERED);
+}
+
 static bool found_valid(const struct pool_found *found, const struct record *record)
 {
-	return record->attr.id == found->id && record->attr.size == found->size &&
-	       found->id > MC_ROOT_ID && S_ISREG(record->attr.mode) && record->attr.version != 0;
+	bool fits = record->attr.size == found->size || found_changed(found, record);
+
+	return fits && record->attr.id == found->id && found->id > MC_ROOT_ID &&
+	       S_ISREG(record->attr.mode) && record->attr.version != 0;
 }
 
 /*
@@ -42,6 +50,7 @@ static void changed(struct node *node, const struct pool_found *found, struct re
 		 found->name);
 	record->kind = MC_REPLICA_PRIMARY;
 	record->attr.version++;
+	record->attr.size = found->size;
 	record->attr.mtime = record->attr.ctime = found->mtime;
 	if (pool_record_id(node->pool, found->id, bytes, record_encode(record, bytes)))
 		log_debug("an object's record was not rewritten file=%s", found->name);
@@ -63,7 +72,7 @@ static void visit(void *context, const struct pool_found *found)
 	struct object *object = object_new(&node->objects, found->id);
 	if (!object)
 		return;
-	if (!found->recorded && !(record.flags & RECORD_UNANSWERED))
+	if (found_changed(found, &record))
 		changed(node, found, &record);
 	object_set_attr(object, &record.attr);
 	object->attr.allocated = found->allocated;

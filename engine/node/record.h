@@ -16,7 +16,8 @@
  * Validity
  *   R1  magic and version are as above, the size is exactly 102 + n
  *   R2  the checksum is right
- *   R3  the attr's id is the file's name, its size the file's size, it is no directory
+ *   R3  the attr's id is the file's name, its size the file's size unless that was written
+ *       to since, it is no directory
  *   R4  the path is 1 to MC_PATH_MAX bytes of valid names between single slashes
  *
  * History

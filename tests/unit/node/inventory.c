@@ -64,9 +64,15 @@ END_TEST
 
 static char victim[256]; /* the file of "key" */
 
+/* Not as one who writes to it: that moves the time, and is a change. */
 static void damage_size(void)
 {
+	struct stat st;
+
+	ck_assert_int_eq(stat(victim, &st), 0);
 	ck_assert_int_eq(truncate(victim, 999), 0);
+	const struct timespec times[2] = {st.st_atim, st.st_mtim};
+	ck_assert_int_eq(utimensat(AT_FDCWD, victim, times, 0), 0);
 }
 
 static void damage_name(void)
@@ -127,7 +133,7 @@ END_TEST
 static const struct {
 	size_t size; /* of what is written over 1000 bytes */
 	bool looked; /* at its attributes meanwhile */
-} changes[] = {{1000, false}, {1000, true}};
+} changes[] = {{1000, false}, {1000, true}, {3000, false}, {3000, true}};
 
 /* Others have copies of what it was before. */
 START_TEST(what_was_being_changed_when_its_node_went_down_is_the_next_version)
