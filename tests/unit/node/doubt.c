@@ -241,6 +241,25 @@ START_TEST(what_could_not_be_published_in_place_is_seen_by_nobody_else)
 }
 END_TEST
 
+START_TEST(what_could_not_be_published_in_place_is_the_next_version_after_a_restart)
+{
+	begin();
+	EVENTUALLY(try_put(writer, "key", 100, 1) == MC_OK);
+	ck_assert(reads(b, "key", 100, 1));
+	EVENTUALLY(stat_of_node(writer, "tcp_holds") == 0);
+	between_cut(&between, NOBODY);
+	EVENTUALLY(!node_connected(writer));
+	ck_assert_int_eq(put_in_place(_i ? 200 : 100, 2), MC_READ_ONLY);
+	EVENTUALLY(closed("key"));
+	node_close(writer, false);
+	between_cut(&between, mc_master_address(master));
+	start();
+	EVENTUALLY(reads(b, "key", _i ? 200 : 100, 2));
+	ck_assert(reads(writer, "key", _i ? 200 : 100, 2));
+	end();
+}
+END_TEST
+
 /* -- another connection, another life -- */
 
 static struct object *open_to_write(struct node *node, const char *name, unsigned number)
@@ -576,6 +595,8 @@ static void add(TCase *tc)
 	tcase_add_loop_test(tc, what_changes_a_draft_in_doubt_waits, 0, ROWS(calls));
 	tcase_add_loop_test(tc, what_would_change_a_put_finds_its_name_gone, 0, ROWS(calls));
 	tcase_add_test(tc, what_could_not_be_published_in_place_is_seen_by_nobody_else);
+	tcase_add_loop_test(
+		tc, what_could_not_be_published_in_place_is_the_next_version_after_a_restart, 0, 2);
 	tcase_add_test(tc, a_change_that_is_sent_again_does_not_undo_a_newer_one);
 	tcase_add_loop_test(tc, an_announcement_tells_of_what_is_in_doubt, 0, ROWS(ways));
 	tcase_add_loop_test(tc, a_restart_in_doubt_loses_nothing, 0, ROWS(ways));
