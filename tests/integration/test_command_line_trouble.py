@@ -157,6 +157,19 @@ def a_closed_pipe_ends_a_get(cluster):
 
 
 @on_cluster(variants="one")
+def a_closed_standard_stream_is_told_and_nothing_else_takes_its_place(cluster):
+    master = cluster.master()
+    node = cluster.node(master)
+    put(at(node, "k"), b"x")
+    for closed, *words in ((0, "put", "-", "k2"), (1, "get", "k", "-"), (1, "ls")):
+        done = subprocess.run(cluster.programs.cli(master.port, *words), stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=10, check=False,
+                              preexec_fn=lambda closed=closed: os.close(closed))
+        assert done.returncode == FAILED and b"standard" in done.stderr, (words, done)
+    assert os.listdir(node.path) == ["k"]
+
+
+@on_cluster(variants="one")
 def rm_removes_a_tree_only_when_told(cluster):
     master = cluster.master()
     node = cluster.node(master)

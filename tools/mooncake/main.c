@@ -1,10 +1,12 @@
 /*
  * mooncake -- look at a cluster, and move objects in and out
  */
+#include <fcntl.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
@@ -203,11 +205,24 @@ static enum exit_code parse_and_run(int argc, char **argv, struct settings *sett
 	return code;
 }
 
+/* What is opened later must not take the place of a stream that the caller closed. */
+static void hold_standard_streams(void)
+{
+	/* The wrong way round: who uses it is told that it is closed. */
+	static const int modes[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", modes[fd]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct settings settings = {0};
 	struct options options;
 
+	hold_standard_streams();
 	setlocale(LC_CTYPE, "");
 	log_set_level("error");
 	return (int)parse_and_run(argc, argv, &settings, &options);
