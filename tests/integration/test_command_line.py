@@ -101,6 +101,8 @@ def put_and_get_move_files_pipes_and_large_objects(cluster):
     assert run(cluster, master, "get", "k1", "-") == content("k1", 12_345)
     run(cluster, master, "put", "-", "piped", stdin=b"through a pipe")
     assert get(at(node, "piped")) == b"through a pipe"
+    run(cluster, master, "put", "/dev/stdin", "piped", stdin=b"by its other name")
+    assert run(cluster, master, "get", "piped", "/dev/stdout") == b"by its other name"
 
 
 @on_cluster(variants="one")

@@ -40,6 +40,20 @@ enum mc_status copy_failed(const char *what, const char *name)
 	return error == EPIPE ? MC_IO : mc_status_from_errno(error);
 }
 
+bool copy_is_standard(const char *operand, int fd)
+{
+	static const char *const names[][4] = {
+		{"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"},
+		{"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names[fd]); i++) {
+		if (strcmp(operand, names[fd][i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 const char *copy_basename(const char *path)
 {
 	const char *slash = strrchr(path, '/');

@@ -46,6 +46,12 @@ MC_MUST_CHECK bool copy_rename(const struct copy_staging *staging, const char *n
 /* Unlink it. */
 void copy_unstage(const struct copy_staging *staging);
 
+/*
+ * An operand that means a standard stream, 0 or 1: "-", or a path such as
+ * /dev/stdin, which would lead a task to the null that it has there instead.
+ */
+bool copy_is_standard(const char *operand, int fd);
+
 /* The name at the end of a path. */
 const char *copy_basename(const char *path);
 

@@ -123,20 +123,22 @@ static enum mc_status get_work(struct task *task)
 
 static bool take_operands(struct get *get, const struct settings *settings, char **operands)
 {
+	const char *target = copy_is_standard(operands[1], STDOUT_FILENO) ? "-" : operands[1];
+
 	get->key = cluster_key(operands[0]);
 	if (!get->key)
 		return false;
-	if (settings->json && strcmp(operands[1], "-") == 0) {
+	if (settings->json && strcmp(target, "-") == 0) {
 		complain("standard output can't hold both the object and a document: leave out "
 			 "--json or name a file");
 		return false;
 	}
 	/* Room for the name, when it turns out to be a directory. */
-	if (strlen(operands[1]) + MC_NAME_MAX + 2 > sizeof(get->target)) {
+	if (strlen(target) + MC_NAME_MAX + 2 > sizeof(get->target)) {
 		complain("the path to write to is too long");
 		return false;
 	}
-	strcpy(get->target, operands[1]);
+	strcpy(get->target, target);
 	return true;
 }
 

@@ -174,7 +174,7 @@ static enum exit_code put_run(struct cluster *cluster, int count, char **operand
 	struct put *put = task_new(sizeof(*put));
 
 	(void)count;
-	put->source = operands[0];
+	put->source = copy_is_standard(operands[0], STDIN_FILENO) ? "-" : operands[0];
 	enum exit_code code = take_key(put, operands[1]) ? put_do(cluster, put) : EXIT_CODE_USAGE;
 	task_free(put);
 	return code;
