@@ -120,6 +120,21 @@ def an_interrupted_put_leaves_nothing(cluster):
 
 
 @on_cluster(variants="one")
+def a_signal_that_is_ignored_ends_no_put(cluster):
+    master = cluster.master()
+    node = cluster.node(master)
+    putting = subprocess.Popen(["nohup", *cluster.programs.cli(master.port, "put", "-", "k")],
+                               stdin=subprocess.PIPE)
+    putting.stdin.write(b"some")
+    putting.stdin.flush()
+    wait_until(lambda: os.listdir(node.path), 10, "the put has begun")
+    putting.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    putting.communicate(b"thing")
+    assert putting.returncode == OK and get(at(node, "k")) == b"something"
+
+
+@on_cluster(variants="one")
 def a_get_that_fails_leaves_the_file_as_it_was(cluster):
     master = cluster.master()
     cluster.node(master)

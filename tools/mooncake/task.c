@@ -27,13 +27,22 @@ static void on_signal(int number)
 	signal_number = number;
 }
 
+/* What nohup, or a shell in the background, has us ignore is ignored on. */
+static void catch_signal(int number, const struct sigaction *action)
+{
+	struct sigaction before;
+
+	if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+		sigaction(number, action, NULL);
+}
+
 static void catch_signals(void (*handler)(int number))
 {
 	struct sigaction action = {.sa_handler = handler};
 
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
+	catch_signal(SIGINT, &action);
+	catch_signal(SIGHUP, &action);
+	sigaction(SIGTERM, &action, NULL); /* also what a child is told to end with */
 }
 
 void *task_new(size_t size)
