@@ -67,6 +67,43 @@ def a_hanging_daemon_ends_in_a_sentence_not_in_a_hang(cluster):
 
 
 @on_cluster(variants="one")
+def a_put_that_is_given_up_clears_up_when_the_mount_answers(cluster):
+    master = cluster.master(**{"ttl-ms": 60000})
+    node = cluster.node(master)
+    putting = subprocess.Popen(cluster.programs.cli(master.port, "-t", "200ms", "put", "-", "k"),
+                               stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    putting.stdin.write(b"some")
+    putting.stdin.flush()
+    wait_until(lambda: os.listdir(node.path), 10, "the put has begun")
+    node.signal(signal.SIGSTOP)
+    try:
+        putting.stdin.close()       # and now its close hangs
+        assert putting.wait(10) == UNREACHABLE
+    finally:
+        node.signal(signal.SIGCONT)
+    wait_until(lambda: os.listdir(node.path) == [], 10, "neither k nor its staging name is there")
+    assert cluster.cli(master, "exists", "k").returncode == NOT_FOUND
+
+
+@on_cluster(variants="one", needs=("strace",))
+def a_get_into_a_mount_that_hangs_is_given_up(cluster):
+    master = cluster.master(**{"ttl-ms": 60000})
+    node, other = cluster.node(master, "a"), cluster.node(master, "b")
+    put(at(node, "k"), b"x")
+    slowly = "strace -D -f -qq -o /dev/null -e inject=copy_file_range:delay_enter=1000000"
+    getting = subprocess.Popen([*slowly.split(), *cluster.programs.cli(
+        None, "--mount", node.path, "-t", "1s", "get", "k", at(other, "out"))],
+        stderr=subprocess.DEVNULL)
+    wait_until(lambda: "out.tmp" in str(os.listdir(other.path)), 10, "the get has begun")
+    other.signal(signal.SIGSTOP)
+    try:
+        assert getting.wait(10) == UNREACHABLE
+    finally:
+        other.signal(signal.SIGCONT)
+    wait_until(lambda: os.listdir(other.path) == ["k"], 10, "no staging name is left")
+
+
+@on_cluster(variants="one")
 def mounts_that_hang_are_named_and_another_is_taken(cluster):
     master = cluster.master()
     hanging = [cluster.node(master, name) for name in ("a", "b")]

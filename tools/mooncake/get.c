@@ -99,6 +99,8 @@ static enum mc_status get_bytes_of(struct get *get, int object, int target)
 	}
 	if (close(target) < 0 && !status)
 		status = copy_failed("can't write", target_name(get));
+	if (!status && task_stopping()) /* it was given up meanwhile */
+		status = MC_CANCELLED;
 	if (status && get->staged)
 		copy_unstage(&get->staging);
 	else if (get->staged && !copy_rename(&get->staging, copy_basename(get->target)))

@@ -95,6 +95,8 @@ static enum mc_status put_through(struct put *put, int source, const struct stat
 	/* Close tells whether the node has all of it. */
 	if (close(fd) < 0 && !status)
 		status = copy_failed("can't write", put->key);
+	if (!status && task_stopping()) /* it was given up meanwhile */
+		status = MC_CANCELLED;
 	if (status)
 		copy_unstage(&staging);
 	else if (!copy_rename(&staging, name))

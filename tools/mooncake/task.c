@@ -121,16 +121,55 @@ static bool gone_within(const struct watch *watch, int timeout_ms)
 	return poll(&fd, 1, timeout_ms) > 0;
 }
 
+static void begin(struct watch *watch, struct task *task)
+{
+	pid_t parent = getpid();
+	int ends[2];
+
+	MUST(pipe2(ends, O_CLOEXEC) == 0);
+	fflush(NULL);
+	*watch = (struct watch){.task = task, .alive = ends[0]};
+	watch->child = fork();
+	MUST(watch->child >= 0);
+	if (watch->child == 0)
+		child_run(task, parent); /* holds ends[1] to its end */
+	close(ends[1]);
+}
+
+static enum mc_status undo_work(struct task *task)
+{
+	return unlink(task->undo) == 0 ? MC_OK : mc_status_from_errno(errno);
+}
+
+/* By another child: the path may lie in a mount that hangs as well. */
+static void undo(const struct task *of)
+{
+	struct task *task = task_new(sizeof(*task));
+	struct watch watch;
+
+	snprintf(task->undo, sizeof(task->undo), "%s", of->undo);
+	task->work = undo_work;
+	begin(&watch, task);
+	(void)gone_within(&watch, TASK_CLEAR_MS);
+	close(watch.alive);
+	task_free(task);
+}
+
+/* Leave a child that is stuck: told to, it clears up when its mount lets it. */
+static void leave(const struct watch *watch)
+{
+	kill(watch->child, SIGTERM);
+	if (watch->task->undo_set)
+		undo(watch->task);
+}
+
 /* End of the signal as if it had not been caught, when the child has cleared up. */
 static void end_interrupted(struct watch *watch)
 {
-	uint64_t until = clock_ns() + TASK_CLEAR_MS * 1000000ull;
-
 	progress_end(&watch->progress);
 	kill(watch->child, SIGTERM);
-	while (!gone_within(watch, TASK_LOOK_MS) && clock_ns() < until)
-		continue;
-	kill(watch->child, SIGKILL);
+	if (!gone_within(watch, TASK_CLEAR_MS))
+		leave(watch);
 	catch_signals(SIG_DFL);
 	raise(signal_number);
 }
@@ -164,10 +203,8 @@ static void give_up(const struct watch *watch)
 	struct task *task = watch->task;
 
 	task->given_up = true;
-	kill(watch->child, SIGKILL);
+	leave(watch);
 	close(watch->alive);
-	if (task->undo_set)
-		unlink(task->undo);
 }
 
 static enum mc_status outcome(const struct watch *watch)
@@ -183,21 +220,6 @@ static enum mc_status outcome(const struct watch *watch)
 	if (task->complaint[0])
 		complain("%s", task->complaint);
 	return task->status;
-}
-
-static void begin(struct watch *watch, struct task *task)
-{
-	pid_t parent = getpid();
-	int ends[2];
-
-	MUST(pipe2(ends, O_CLOEXEC) == 0);
-	fflush(NULL);
-	*watch = (struct watch){.task = task, .alive = ends[0]};
-	watch->child = fork();
-	MUST(watch->child >= 0);
-	if (watch->child == 0)
-		child_run(task, parent); /* holds ends[1] to its end */
-	close(ends[1]);
 }
 
 enum mc_status task_run(struct task *task)

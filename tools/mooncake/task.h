@@ -5,8 +5,8 @@
  * ends the process that made it.  So it is made by a child process, while this
  * one watches: it draws progress, gives up when nothing moved for the deadline,
  * and lets the child clear up at SIGINT, SIGTERM and SIGHUP.  A child that was
- * given up is left to end when its mount does; it holds no descriptor that
- * anyone waits for.
+ * given up is left to clear up and end when its mount answers; it holds no
+ * descriptor that anyone waits for.
  *
  * A task lies in memory that both processes share, as the first member of a
  * struct with what the work needs and yields.
