@@ -139,10 +139,18 @@ static struct segment_desc *fetch(struct segment *segment, enum exit_code *code)
 static enum exit_code store(struct segment *segment, const struct segment_desc *desc)
 {
 	CLEANUP_FREE char *text = NULL;
+	struct segment_desc *again;
 	enum mc_status status = segment_desc_print(desc, &text);
 
-	if (status == MC_OK)
+	if (status == MC_OK && segment_desc_parse(text, strlen(text), &again) != MC_OK) {
+		complain("nobody could read the segment %s: a name or path in it is no UTF-8",
+			 segment->name);
+		return EXIT_CODE_FAILED;
+	}
+	if (status == MC_OK) {
+		segment_desc_unref(again);
 		status = metadata_put(segment->metadata, segment->key, text);
+	}
 	return status == MC_OK ? EXIT_CODE_OK : failed(segment, "can't write the segment", status);
 }
 
@@ -169,6 +177,13 @@ static void tell_json(const struct segment *segment, const struct segment_desc *
 	document_print(document);
 }
 
+static void tell_name(const char *before, const char *name, const char *behind)
+{
+	CLEANUP_FREE char *shown = format_name(name, strlen(name));
+
+	printf("%s%s%s", before, shown, behind);
+}
+
 static void tell(const struct cluster *cluster, const struct segment *segment,
 		 const struct segment_desc *desc)
 {
@@ -178,13 +193,16 @@ static void tell(const struct cluster *cluster, const struct segment *segment,
 		tell_json(segment, desc);
 		return;
 	}
-	printf("%s at %s\n", segment->name, desc->name);
+	tell_name("", segment->name, " at ");
+	tell_name("", desc->name, "\n");
 	for (uint32_t i = 0; i < desc->buffer_count; i++) {
 		const struct segment_buffer *buffer = &desc->buffers[i];
-		printf("  %s  %s\n", buffer->file_path, format_size(buffer->length, size));
-		for (uint32_t j = 0; j < buffer->local_path_count; j++)
-			printf("    %s: %s\n", buffer->local_paths[j].host,
-			       buffer->local_paths[j].path);
+		tell_name("  ", buffer->file_path, "  ");
+		printf("%s\n", format_size(buffer->length, size));
+		for (uint32_t j = 0; j < buffer->local_path_count; j++) {
+			tell_name("    ", buffer->local_paths[j].host, ": ");
+			tell_name("", buffer->local_paths[j].path, "\n");
+		}
 	}
 }
 
