@@ -3,7 +3,7 @@
 import json
 import os
 
-from cluster import free_port
+from cluster import free_port, wait_until
 from suite import content, get, on_cluster, put, same
 
 OK, NOT_FOUND, USAGE = 0, 1, 2
@@ -198,6 +198,20 @@ def odd_names_go_through_the_command_line_byte_for_byte(cluster):
     put(os.path.join(os.fsencode(node.path), b"\xffraw"), b"")
     entry, = parsed(run(cluster, master, "ls", "--json", os.fsdecode(b"\xffraw")))
     assert entry["name"] == "\ufffdraw" and entry["name_base64"] == "/3Jhdw==", entry
+
+
+@on_cluster(variants="one")
+def odd_names_of_nodes_make_no_odd_output(cluster):
+    master = cluster.master()
+    odd, raw = "\x1b[31m", os.fsdecode(b"\xff")
+    node, _ = cluster.node(master, "a"), cluster.node(master, "b", node_name=odd)
+    put(at(node, "k"), b"x")
+    run(cluster, master, "policy", "set", "/", "replicas=2", f"preferred={odd},{raw}")
+    wait_until(lambda: run(cluster, master, "locate", "k").count(b"\n") == 2, 10, "two copies")
+    for words in (["status"], ["node", "list"], ["policy", "list"], ["policy", "show", "k"],
+                  ["stat", "k"], ["locate", "k"], ["drain", "--cancel", odd]):
+        json.loads(run(cluster, None, "--mount", node.path, *words, "--json").decode())
+        assert b"\x1b" not in run(cluster, None, "--mount", node.path, *words), words
 
 
 @on_cluster(variants="one")

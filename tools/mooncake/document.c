@@ -101,6 +101,16 @@ void document_add_name(cJSON *object, const char *field, const char *name, size_
 	writer_fini(&encoded);
 }
 
+void document_append_text(cJSON *list, const char *text)
+{
+	size_t size = strlen(text);
+	CLEANUP_FREE char *valid = malloc(size * 3 + 1);
+
+	MUST(valid != NULL);
+	(void)make_valid(text, size, valid);
+	document_append(list, cJSON_CreateString(valid));
+}
+
 static void add_time(cJSON *object, const char *field, struct mc_time time)
 {
 	char text[FORMAT_SIZE];

@@ -27,6 +27,8 @@ void document_add_bool(cJSON *object, const char *field, bool value);
 /* The item belongs to the object or list afterwards. */
 void document_add(cJSON *object, const char *field, cJSON *item);
 void document_append(cJSON *list, cJSON *item);
+/* Here nothing tells a broken byte but U+FFFD. */
+void document_append_text(cJSON *list, const char *text);
 
 /* The fields of an object or directory: id, kind, size, version, mode, owner, times, replicas. */
 void document_add_entry(cJSON *object, const struct mc_entry *entry);

@@ -79,6 +79,14 @@ static void show(const struct listing *listing, const char *key, size_t key_size
 	}
 }
 
+/* Above what is in a directory, where several are listed. */
+static void show_heading(const struct listing *listing, const char *key, bool first)
+{
+	CLEANUP_FREE char *shown = format_name(key, strlen(key));
+
+	printf("%s%s/:\n", first ? "" : "\n", listing->plain ? key : shown);
+}
+
 /* List a directory whose key stands in listing->key. */
 static enum mc_status list(struct listing *listing, uint64_t id)
 {
@@ -134,7 +142,7 @@ static enum exit_code list_keys(struct listing *listing, struct cluster *cluster
 	for (size_t i = 0; i < count; i++) {
 		enum mc_status status = found[i].status;
 		if (status == MC_OK && headed && S_ISDIR(found[i].entry.attr.mode))
-			printf("%s%s/:\n", i ? "\n" : "", keys[i]);
+			show_heading(listing, keys[i], i == 0);
 		listing->table = table_new("LRLRLL");
 		if (status == MC_OK)
 			status = list_key(listing, keys[i], &found[i].entry);

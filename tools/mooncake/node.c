@@ -55,7 +55,7 @@ cJSON *node_document(const struct mc_node *node)
 	if (node->silent_ms != MC_NODE_NEVER_HEARD)
 		document_add_number(object, "silent_ms", node->silent_ms);
 	for (uint32_t i = 0; i < node->endpoint_count; i++)
-		document_append(endpoints, cJSON_CreateString(node->endpoints[i]));
+		document_append_text(endpoints, node->endpoints[i]);
 	document_add(object, "endpoints", endpoints);
 	return object;
 }
@@ -200,6 +200,8 @@ const struct command command_node = {
 static void drain_tell(struct cluster *cluster, const struct mc_node *node,
 		       const struct master_drain *drain)
 {
+	CLEANUP_FREE char *name = format_name(node->name, strlen(node->name));
+
 	if (cluster->settings->json) {
 		cJSON *document = document_object();
 		document_add_text(document, "node", node->name);
@@ -209,12 +211,11 @@ static void drain_tell(struct cluster *cluster, const struct mc_node *node,
 		document_add_number(document, "left", drain->left);
 		document_print(document);
 	} else if (drain->done) {
-		printf("%s is empty\n", node->name);
+		printf("%s is empty\n", name);
 	} else if (drain->draining) {
-		printf("%s drains, %" PRIu64 " copies are left on it\n", node->name,
-		       drain->replicas);
+		printf("%s drains, %" PRIu64 " copies are left on it\n", name, drain->replicas);
 	} else {
-		printf("%s takes new copies again\n", node->name);
+		printf("%s takes new copies again\n", name);
 	}
 }
 

@@ -174,7 +174,7 @@ void document_add_placement(cJSON *object, const struct mc_placement *placement)
 	if (placement->pin)
 		document_add_bool(object, "pin", placement->pin == MC_PIN_ON);
 	for (unsigned i = 0; i < placement->preferred_count; i++)
-		document_append(preferred, cJSON_CreateString(placement->preferred[i]));
+		document_append_text(preferred, placement->preferred[i]);
 	document_add(object, "preferred", preferred);
 }
 

@@ -39,6 +39,14 @@ static const struct mc_node *node_of(const struct names *names, uint32_t id)
 	return NULL;
 }
 
+/* Its name as it is shown; the caller frees. */
+static char *name_of(const struct mc_node *node)
+{
+	const char *name = node ? node->name : "?";
+
+	return format_name(name, strlen(name));
+}
+
 static const char *kind_of(const struct mc_replica *replica)
 {
 	return replica->kind == MC_REPLICA_PRIMARY ? "primary" : "cache";
@@ -81,8 +89,8 @@ static void print_copies(const struct mc_entry *entry, const struct names *names
 	       wanted(&entry->attr, policy));
 	for (uint32_t i = 0; i < entry->replica_count; i++) {
 		const struct mc_replica *replica = &entry->replicas[i];
-		const struct mc_node *node = node_of(names, replica->node);
-		printf("%s%s (%s)", i ? ", " : ": ", node ? node->name : "?", kind_of(replica));
+		CLEANUP_FREE char *name = name_of(node_of(names, replica->node));
+		printf("%s%s (%s)", i ? ", " : ": ", name, kind_of(replica));
 	}
 	printf("\n");
 }
@@ -127,7 +135,7 @@ static void add_replicas(cJSON *object, const struct master_found *found, const 
 			document_add_text(item, "host", node->host);
 			document_add_bool(item, "alive", node->alive);
 			for (uint32_t e = 0; e < node->endpoint_count; e++)
-				document_append(endpoints, cJSON_CreateString(node->endpoints[e]));
+				document_append_text(endpoints, node->endpoints[e]);
 			document_add(item, "endpoints", endpoints);
 		}
 		document_append(list, item);
@@ -160,8 +168,9 @@ static void locate_print(const char *shown, const struct master_found *found,
 	for (uint32_t i = 0; i < found->entry.replica_count; i++) {
 		const struct mc_replica *replica = &found->entry.replicas[i];
 		const struct mc_node *node = node_of(names, replica->node);
+		CLEANUP_FREE char *name = name_of(node);
 		table_add(table, "%s", shown);
-		table_add(table, "%s", node ? node->name : "?");
+		table_add(table, "%s", name);
 		table_add(table, "%s", kind_of(replica));
 		table_add(table, "%s", node && node->alive ? "alive" : "lost");
 		CLEANUP_FREE char *reached = node_endpoints(node);

@@ -126,8 +126,9 @@ static void print_master(struct cluster *cluster, const struct view *view)
 static void print_fact(const struct mount *mount, const char *label, const char *name)
 {
 	CLEANUP_FREE char *text = fact(mount, name);
+	CLEANUP_FREE char *shown = text ? format_name(text, strlen(text)) : NULL;
 
-	printf("%-12s %s\n", label, text ? text : "unknown");
+	printf("%-12s %s\n", label, shown ? shown : "unknown");
 }
 
 /* What peers can use, and what keeps the rest off. */
@@ -156,7 +157,8 @@ static void print_peers(const struct mount *mount)
 	char *text;
 
 	while ((text = mount_fact(mount, "peer", &at)) != NULL) {
-		printf("%-12s %s\n", label, text);
+		CLEANUP_FREE char *shown = format_name(text, strlen(text));
+		printf("%-12s %s\n", label, shown);
 		label = "";
 		free(text);
 	}
@@ -266,10 +268,10 @@ static void add_mount(cJSON *document, const struct mount *mount)
 	add_switch(object, mount, "passthrough");
 	add_switch(object, mount, "io_uring");
 	for (char *text; (text = mount_fact(mount, "transport", &at)) != NULL; free(text))
-		document_append(transports, cJSON_CreateString(text));
+		document_append_text(transports, text);
 	at = NULL;
 	for (char *text; (text = mount_fact(mount, "peer", &at)) != NULL; free(text))
-		document_append(peers, cJSON_CreateString(text));
+		document_append_text(peers, text);
 	add_fact(object, "transport_option", mount, "transport_option");
 	add_fact(object, "master", mount, "master");
 	add_fact(object, "master_option", mount, "master_option");

@@ -40,6 +40,18 @@ START_TEST(a_name_is_utf8_and_stands_in_base64_where_it_is_not)
 }
 END_TEST
 
+START_TEST(a_text_in_a_list_is_utf8)
+{
+	cJSON *list = document_list();
+
+	document_append_text(list, "\xff\"");
+	char *json = cJSON_PrintUnformatted(list);
+	ck_assert_str_eq(json, "[\"\xef\xbf\xbd\\\"\"]");
+	free(json);
+	cJSON_Delete(list);
+}
+END_TEST
+
 START_TEST(a_number_is_exact_to_64_bits)
 {
 	cJSON *object = document_object();
@@ -80,6 +92,7 @@ int main(void)
 	suite_add_tcase(suite, tcase);
 	tcase_add_loop_test(tcase, a_name_is_utf8_and_stands_in_base64_where_it_is_not, 0,
 			    sizeof(names) / sizeof(names[0]));
+	tcase_add_test(tcase, a_text_in_a_list_is_utf8);
 	tcase_add_test(tcase, a_number_is_exact_to_64_bits);
 	tcase_add_test(tcase, an_entry_tells_its_kind_times_and_copies);
 	return suite_run(suite);
