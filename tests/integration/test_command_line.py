@@ -116,6 +116,8 @@ def put_and_get_that_cannot_be_done_say_so_and_leave_nothing(cluster):
     put(cluster.path("in"), b"x")
     run(cluster, master, "put", cluster.path("in"), "x" * 256, want=None)
     run(cluster, master, "put", cluster.path("in"), "k1/below", want=None)
+    run(cluster, master, "put", cluster.path("in"), "d/k.tmp", want=USAGE)
+    assert sorted(os.listdir(at(node, "d"))) == ["k2", "k3"]
 
 
 @on_cluster(variants="one")

@@ -120,6 +120,17 @@ static enum mc_status put_work(struct task *task)
 	return put_through(put, source, &st, parent);
 }
 
+/* Under a staging name nobody but this mount would know it. */
+static bool name_is_final(const char *key)
+{
+	if (!strstr(copy_basename(key), MC_STAGING_MARK))
+		return true;
+	complain("%s can't be put: a name with " MC_STAGING_MARK
+		 " in it is a staging name, which other nodes never see",
+		 key);
+	return false;
+}
+
 /* The key that is meant; one that ends in a slash takes the file's name.  False: it is none. */
 static bool take_key(struct put *put, char *operand)
 {
@@ -144,7 +155,7 @@ static bool take_key(struct put *put, char *operand)
 	} else {
 		snprintf(put->key, sizeof(put->key), "%s", key);
 	}
-	return true;
+	return name_is_final(put->key);
 }
 
 static enum exit_code put_do(struct cluster *cluster, struct put *put)
@@ -195,6 +206,7 @@ const struct command command_put = {
 		"staging\n"
 		"name and then renamed. An object that has the key is replaced. Directories that\n"
 		"are missing are made. A KEY that ends in a slash takes the name of the FILE.\n"
+		"A name with " MC_STAGING_MARK " in it is refused: such names are for staging.\n"
 		"Needs a mount on this machine.\n",
 	.rows = put_rows,
 	.operand_min = 2,
