@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import resource
 import signal
 import socket
 import struct
@@ -31,6 +32,11 @@ def ends(cluster, master, code, *words, within_s=10, **how):
         lines = done.stderr.decode().splitlines()
         assert lines and all(line.startswith("mooncake: ") for line in lines), done.stderr
     return done
+
+
+def no_large_files():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
 @on_cluster(variants="one")
@@ -174,12 +180,20 @@ def a_signal_that_is_ignored_ends_no_put(cluster):
 @on_cluster(variants="one")
 def a_get_that_fails_leaves_the_file_as_it_was(cluster):
     master = cluster.master()
-    cluster.node(master)
+    node = cluster.node(master)
+    put(at(node, "k"), content(1, 1 << 20))
     put(cluster.path("out"), b"as it was")
+    os.symlink("out", cluster.path("link"))
     before = sorted(os.listdir(cluster.home))
     ends(cluster, master, NOT_FOUND, "get", "missing", cluster.path("out"))
+    for name in ("out", "link"):
+        done = subprocess.run(cluster.programs.cli(master.port, "get", "k", cluster.path(name)),
+                              preexec_fn=no_large_files, capture_output=True, check=False)
+        assert done.returncode == FAILED and b"out" in done.stderr, done
     assert get(cluster.path("out")) == b"as it was"
     assert sorted(os.listdir(cluster.home)) == before
+    ends(cluster, master, OK, "get", "k", cluster.path("link"))
+    assert os.path.islink(cluster.path("link")) and get(cluster.path("out")) == get(at(node, "k"))
 
 
 @on_cluster(variants="one")

@@ -56,6 +56,16 @@ static int open_directory_of(const char *path)
 	return open(directory[0] ? directory : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* The file at the end of a link is replaced whole, as any other. */
+static void follow_link(struct get *get)
+{
+	CLEANUP_FREE char *path = realpath(get->target, NULL);
+	struct stat st;
+
+	if (path && lstat(path, &st) == 0 && S_ISREG(st.st_mode))
+		snprintf(get->target, sizeof(get->target), "%s", path);
+}
+
 /* A file is made beside the target and renamed; what is no file is written as it is. */
 static int open_target(struct get *get, unsigned mode)
 {
@@ -71,6 +81,8 @@ static int open_target(struct get *get, unsigned mode)
 			 size > 0 && get->target[size - 1] == '/' ? "" : "/",
 			 copy_basename(get->key));
 	}
+	if (lstat(get->target, &st) == 0 && S_ISLNK(st.st_mode))
+		follow_link(get);
 	if (lstat(get->target, &st) == 0 && !S_ISREG(st.st_mode)) {
 		get->patient = stat(get->target, &st) < 0 || !S_ISREG(st.st_mode);
 		return open(get->target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
