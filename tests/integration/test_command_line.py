@@ -112,6 +112,7 @@ def put_and_get_that_cannot_be_done_say_so_and_leave_nothing(cluster):
     assert not os.path.exists(at(node, "k9"))
     run(cluster, master, "get", "missing", cluster.path("out"), want=NOT_FOUND)
     assert not os.path.exists(cluster.path("out"))
+    run(cluster, master, "get", "k1/below", cluster.path("out"), want=NOT_FOUND)
     run(cluster, master, "get", "k1", cluster.path("no/such/directory"), want=None)
     put(cluster.path("in"), b"x")
     run(cluster, master, "put", cluster.path("in"), "x" * 256, want=None)

@@ -196,6 +196,20 @@ def a_get_that_fails_leaves_the_file_as_it_was(cluster):
     assert os.path.islink(cluster.path("link")) and get(cluster.path("out")) == get(at(node, "k"))
 
 
+@on_cluster(variants="one", needs=("strace",))
+def a_get_that_fails_names_the_end_that_failed(cluster):
+    master = cluster.master()
+    node = cluster.node(master)
+    put(at(node, "k"), content(1, 20 << 20))
+    failing = "-e inject=copy_file_range:error=EIO:when=2+ -P " + at(node, "k")
+    for more, code, said in (([], OK, b""), (["-e", "inject=read:error=EIO"], FAILED, b"read k:")):
+        done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", *failing.split(), *more,
+                               *cluster.programs.cli(master.port, "get", "k", at(node, "out"))],
+                              capture_output=True, check=False)
+        assert done.returncode == code and said in done.stderr, done
+    same(get(at(node, "out")), content(1, 20 << 20))
+
+
 @on_cluster(variants="one")
 def a_put_without_room_says_so_and_keeps_what_was_there(cluster):
     master = cluster.master()

@@ -29,7 +29,8 @@ enum mc_status copy_failed(const char *what, const char *name)
 	else if (error == ENOTCONN)
 		complain("%s %s: the mount's daemon has ended", what, name);
 	else if (error == ENOSPC)
-		complain("%s %s: no space, and nothing is left that could be evicted", what, name);
+		complain("%s %s: no space is left; in a pool, nothing that could be evicted", what,
+			 name);
 	else if (error == EPIPE)
 		complain("%s %s: nobody reads it any more", what, name);
 	else if (error == ETIMEDOUT)
@@ -93,7 +94,10 @@ bool copy_rename(const struct copy_staging *staging, const char *name)
 	return false;
 }
 
-/* MC_OK: all is there.  MC_NOT_SUPPORTED: nothing moved, the kernel can't between these. */
+/*
+ * MC_OK: all is there.  MC_NOT_SUPPORTED: the rest is to be read and written, the kernel
+ * can't between these, or failed: then that tells at which end.
+ */
 static enum mc_status copy_in_kernel(struct task *task, const struct copy_end *from,
 				     const struct copy_end *to)
 {
@@ -103,8 +107,6 @@ static enum mc_status copy_in_kernel(struct task *task, const struct copy_end *f
 		ssize_t size = copy_file_range(from->fd, NULL, to->fd, NULL, COPY_KERNEL_SIZE, 0);
 		if (size < 0 && errno == EINTR)
 			continue;
-		if (size < 0 && moved)
-			return copy_failed("can't write", to->name);
 		/* Some files say 0 where read() gives bytes: that tells the end. */
 		if (size < 0 || (size == 0 && !moved))
 			return MC_NOT_SUPPORTED;

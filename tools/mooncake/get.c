@@ -126,6 +126,8 @@ static enum mc_status get_work(struct task *task)
 	struct stat st;
 	CLEANUP_FD int object = open_object(get, &st);
 
+	if (object < 0 && errno == ENOTDIR)
+		errno = ENOENT; /* under an object, where nothing can be */
 	if (object < 0)
 		return copy_failed("can't get", get->key);
 	task_step(task, 0);
