@@ -150,7 +150,8 @@ def locate_names_every_node_that_holds_a_copy(cluster):
     get(at(second, "k1"))
     two = parsed(run(cluster, master, "locate", "--json", "k1"))
     assert len(list(everything_in(two))) > len(list(everything_in(one))), (one, two)
-    assert run(cluster, master, "locate", "k1").strip()
+    rows = run(cluster, master, "locate", "k1", "d/k2").splitlines()
+    assert len({row.find(b"alive") for row in rows}) == 1, rows
     run(cluster, master, "locate", "missing", want=NOT_FOUND)
 
 

@@ -22,9 +22,9 @@ struct names {
 	struct master_policy *policies;
 };
 
-/* What becomes of one key that was found, as text and as fields. */
+/* What becomes of one key that was found, as text or rows of a table, and as fields. */
 struct view {
-	void (*print)(const char *shown, const struct master_found *found,
+	void (*print)(struct table *table, const char *shown, const struct master_found *found,
 		      const struct names *names, const struct master_policy *policy);
 	void (*add)(cJSON *object, const struct master_found *found, const struct names *names,
 		    const struct master_policy *policy);
@@ -95,13 +95,14 @@ static void print_copies(const struct mc_entry *entry, const struct names *names
 	printf("\n");
 }
 
-static void stat_print(const char *shown, const struct master_found *found,
+static void stat_print(struct table *table, const char *shown, const struct master_found *found,
 		       const struct names *names, const struct master_policy *policy)
 {
 	const struct mc_attr *attr = &found->entry.attr;
 	bool directory = S_ISDIR(attr->mode);
 	char size[FORMAT_SIZE], memory[FORMAT_SIZE], mode[FORMAT_SIZE];
 
+	(void)table;
 	printf("key       %s%s\n", shown, directory ? "/" : "");
 	printf("kind      %s, id %" PRIx64 "%s\n", directory ? "directory" : "object", attr->id,
 	       attr->flags & MC_ATTR_PINNED ? ", pinned" : "");
@@ -159,11 +160,9 @@ static void stat_add(cJSON *object, const struct master_found *found, const stru
 
 /* -- locate -- */
 
-static void locate_print(const char *shown, const struct master_found *found,
+static void locate_print(struct table *table, const char *shown, const struct master_found *found,
 			 const struct names *names, const struct master_policy *policy)
 {
-	struct table *table = table_new("LLLLL");
-
 	(void)policy;
 	for (uint32_t i = 0; i < found->entry.replica_count; i++) {
 		const struct mc_replica *replica = &found->entry.replicas[i];
@@ -176,8 +175,6 @@ static void locate_print(const char *shown, const struct master_found *found,
 		CLEANUP_FREE char *reached = node_endpoints(node);
 		table_add(table, "%s", reached);
 	}
-	table_print(table, stdout);
-	table_free(table);
 }
 
 static void locate_add(cJSON *object, const struct master_found *found, const struct names *names,
@@ -190,9 +187,10 @@ static void locate_add(cJSON *object, const struct master_found *found, const st
 
 /* -- exists -- */
 
-static void exists_print(const char *shown, const struct master_found *found,
+static void exists_print(struct table *table, const char *shown, const struct master_found *found,
 			 const struct names *names, const struct master_policy *policy)
 {
+	(void)table;
 	(void)policy;
 	(void)shown;
 	(void)found;
@@ -233,6 +231,7 @@ static void show_document(const struct view *view, size_t count, char **keys,
 static enum exit_code show(const struct cluster *cluster, const struct view *view, size_t count,
 			   char **keys, const struct master_found *found, const struct names *names)
 {
+	struct table *table = table_new("LLLLL"); /* of locate */
 	enum exit_code code = EXIT_CODE_OK;
 	bool printed = false;
 
@@ -246,7 +245,7 @@ static enum exit_code show(const struct cluster *cluster, const struct view *vie
 		if (status == MC_OK && !cluster->settings->json) {
 			if (printed && view->print == stat_print)
 				printf("\n");
-			view->print(shown, &found[i], names, &names->policies[i]);
+			view->print(table, shown, &found[i], names, &names->policies[i]);
 			printed = true;
 		} else if (status == MC_NOT_FOUND) {
 			/* The code says it all for the one key that a script asks for. */
@@ -256,6 +255,8 @@ static enum exit_code show(const struct cluster *cluster, const struct view *vie
 			complain("%s can't be looked up: %s", keys[i], mc_status_text(status));
 		}
 	}
+	table_print(table, stdout);
+	table_free(table);
 	return code;
 }
 
