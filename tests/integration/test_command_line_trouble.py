@@ -132,6 +132,20 @@ def mounts_that_hang_are_named_and_another_is_taken(cluster):
 
 
 @on_cluster(variants="one")
+def a_mount_that_is_dead_is_named_and_another_is_taken(cluster):
+    master = cluster.master()
+    dead, node = cluster.node(master, "a"), cluster.node(master, "b")
+    dead.kill()
+    ends(cluster, master, OK, "put", "-", "k", stdin=b"x")
+    for words in (["get", "k", "-"], ["status"]):
+        assert dead.path.encode() in ends(cluster, master, OK, *words).stderr, words
+    done = ends(cluster, None, UNREACHABLE, "--mount", dead.path, "stats")
+    assert b"has ended" in done.stderr, done.stderr
+    node.kill()
+    ends(cluster, master, UNREACHABLE, "get", "k", "-")
+
+
+@on_cluster(variants="one")
 def a_hanging_master_ends_in_a_sentence_not_in_a_hang(cluster):
     master = cluster.master()
     node = cluster.node(master)

@@ -214,21 +214,17 @@ static void none_of(struct mount *mount, const char *master)
 	mount->state = MC_NOT_FOUND;
 }
 
-/* Add one to the list of those that did not answer. */
-static void add_hanging(char **hanging, const char *path)
+/* Add one to a list. */
+static void add_path(char **list, const char *path)
 {
-	char *before = *hanging;
+	char *before = *list;
 
-	MUST(asprintf(hanging, "%s%s%s", before ? before : "", before ? ", " : "", path) >= 0);
+	MUST(asprintf(list, "%s%s%s", before ? before : "", before ? ", " : "", path) >= 0);
 	free(before);
 }
 
-static void say_hanging(struct mount *mount, const char *hanging, bool found, uint32_t timeout_ms)
+static void say_hanging(struct mount *mount, const char *hanging, uint32_t timeout_ms)
 {
-	if (found) {
-		complain("no answer from the mount at %s: took that at %s", hanging, mount->path);
-		return;
-	}
 	say_why(mount, "the mount at %s did not answer within %u ms: its daemon hangs", hanging,
 		timeout_ms + MOUNT_GRACE_MS);
 	mount->state = MC_TIMEOUT;
@@ -239,6 +235,7 @@ static void find_here(const char *master, uint32_t timeout_ms, struct mount *mou
 {
 	struct search search = {.master = master};
 	CLEANUP_FREE char *hanging = NULL;
+	CLEANUP_FREE char *silent = NULL; /* these, and those that are dead */
 	bool found = false;
 
 	search_run(&search, timeout_ms);
@@ -246,17 +243,21 @@ static void find_here(const char *master, uint32_t timeout_ms, struct mount *mou
 		say_why(mount, "no mooncakefs is mounted on this machine");
 	for (size_t i = 0; i < search.count; i++) {
 		const struct task *task = search.tasks[i];
-		if (!found && !task->finished)
-			add_hanging(&hanging, search.readings[i]->path);
 		if (!found) {
 			take_facts(mount, search.readings[i],
 				   task->finished ? task->status : MC_TIMEOUT, timeout_ms);
+			if (mount->state == MC_TIMEOUT)
+				add_path(&hanging, mount->path);
+			if (mount->state == MC_TIMEOUT || mount->state == MC_UNREACHABLE)
+				add_path(&silent, mount->path);
 			found = fits(mount, master);
 		}
 		task_free(search.readings[i]);
 	}
-	if (hanging)
-		say_hanging(mount, hanging, found, timeout_ms);
+	if (found && silent)
+		complain("no answer from the mount at %s: took that at %s", silent, mount->path);
+	else if (!found && hanging)
+		say_hanging(mount, hanging, timeout_ms);
 	if (!found && master)
 		none_of(mount, master);
 }
