@@ -13,6 +13,7 @@
 #define BURST_SAMPLE_COUNT 50
 #define BURST_PAUSE_US	   2000
 #define ROUND_SAMPLE_COUNT 32
+#define LONG_SAMPLE_COUNT  2000 /* most of them warm, as in a second of transfers */
 #define MEMCPY_BYTES	   ((size_t)64 << 20)
 #define MEMCPY_COUNT	   11
 
@@ -66,7 +67,7 @@ static double bursts_us(struct echo *echo, struct nullfs *fs)
 
 double machine_rtt_tcp_us(struct machine *machine)
 {
-	return burst_us(&machine->tcp, NULL, ROUND_SAMPLE_COUNT);
+	return burst_us(&machine->tcp, NULL, LONG_SAMPLE_COUNT);
 }
 
 double machine_rtt_unix_us(struct machine *machine)

@@ -32,7 +32,7 @@ void machine_report(struct machine *machine, struct report *report, bool quick);
 
 /* Measure one round of rtt_unix + a FUSE request, in us: NAN where there is no mount. */
 double machine_rtt_fuse_us(struct machine *machine);
-/* One round of rtt_tcp, in us. */
+/* One long round of rtt_tcp, in us: for what goes on without a pause. */
 double machine_rtt_tcp_us(struct machine *machine);
 /* One round of rtt_unix, in us. */
 double machine_rtt_unix_us(struct machine *machine);
