@@ -29,6 +29,7 @@
 #include "tools/bench/publisher.h"
 #include "tools/bench/resident.h"
 #include "tools/bench/run.h"
+#include "tools/bench/sample.h"
 #include "tools/bench/workload.h"
 
 #define TXN_KEYS	 127u
@@ -250,15 +251,33 @@ static double start_master(struct bench *bench, double *peak_mb)
 	return status == MC_OK ? seconds : NAN;
 }
 
-static void row(struct run *run, const char *op, double value, const char *unit, double reference)
+/* A round of it failed. */
+static bool sample_lacks(const struct sample *sample)
 {
-	report_row(&run->report, &(struct row){.bench = "journal",
-					       .op = op,
-					       .threads = 1,
-					       .value = value,
-					       .unit = unit,
-					       .reference = "etcd",
-					       .reference_value = reference});
+	bool lacks = false;
+
+	for (size_t i = 0; i < sample->count; i++)
+		lacks = lacks || isnan(sample->values[i]);
+	return lacks;
+}
+
+/* The medians, unless a round failed. */
+static enum mc_status row(struct run *run, const char *op, struct sample *master, const char *unit,
+			  struct sample *etcd)
+{
+	bool failed = sample_lacks(master) || sample_lacks(etcd);
+
+	if (!failed)
+		report_row(&run->report, &(struct row){.bench = "journal",
+						       .op = op,
+						       .threads = 1,
+						       .value = sample_median(master),
+						       .unit = unit,
+						       .reference = "etcd",
+						       .reference_value = sample_median(etcd)});
+	sample_fini(master);
+	sample_fini(etcd);
+	return failed ? MC_IO : MC_OK;
 }
 
 static enum mc_status write_rounds(struct bench *bench)
@@ -266,7 +285,7 @@ static enum mc_status write_rounds(struct bench *bench)
 	uint64_t count =
 		bench->run->options.object_count / 2 / ROUNDS / PUBLISHER_BATCH * PUBLISHER_BATCH;
 	struct publisher publisher;
-	double master = 0, bare = 0;
+	struct sample master = {0}, bare = {0};
 
 	enum mc_status status = master_run(bench, 0);
 	if (status == MC_OK)
@@ -274,29 +293,28 @@ static enum mc_status write_rounds(struct bench *bench)
 	if (status != MC_OK)
 		return status;
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		bare += write_bare(bench, count) / ROUNDS;
-		master += write_published(&publisher, count) / ROUNDS;
+		sample_add(&bare, write_bare(bench, count));
+		sample_add(&master, write_published(&publisher, count));
 	}
 	publisher_close(&publisher);
-	row(bench->run, "publish", master, "keys/s", bare);
-	return isnan(master) || isnan(bare) ? MC_IO : MC_OK;
+	return row(bench->run, "publish", &master, "keys/s", &bare);
 }
 
 static enum mc_status start_rounds(struct bench *bench)
 {
 	unsigned rounds = bench->run->options.object_count < MANY ? ROUNDS : 1;
-	double master = 0, bare = 0, peak_mb = NAN;
+	struct sample master = {0}, bare = {0};
+	double peak_mb = NAN;
 	uint64_t pairs = 0;
 
 	for (unsigned i = 0; i < rounds; i++) {
 		child_stop(&bench->masters[0].child, STOP_TIMEOUT_MS);
-		bare += page_bare(bench, &pairs) / rounds;
-		master += start_master(bench, &peak_mb) / rounds;
+		sample_add(&bare, page_bare(bench, &pairs));
+		sample_add(&master, start_master(bench, &peak_mb));
 	}
 	report_note(&bench->run->report, "start: %lu records, the master took %.0f MB at most",
 		    (unsigned long)pairs, peak_mb);
-	row(bench->run, "start", master, "s", bare);
-	return isnan(master) || isnan(bare) ? MC_IO : MC_OK;
+	return row(bench->run, "start", &master, "s", &bare);
 }
 
 /* From the death of the leader to the welcome of the one that stood by. */
