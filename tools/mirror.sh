@@ -21,7 +21,7 @@ mirror() {
 
 suite_apt() { # FOLDER SUITE KIND
     local uri key=/usr/share/keyrings/debian-archive-keyring.gpg signed=
-    uri=$(mirror)
+    uri=$(mirror) || uri=
     [ -n "$uri" ] || {
         echo "no Debian mirror in this machine's apt sources" >&2
         return 1
