@@ -66,12 +66,20 @@ _mooncake_keys() {
     fi
 }
 
+_mooncake_takes_next() { # WORD
+    case $1 in -m | -M | -t | --mount | --master | --timeout) ;; *) return 1 ;; esac
+}
+
 # The command among the words before the cursor, and how many came after it.
 _mooncake_command() {
     local i
     command='' operands=0
     for ((i = 1; i < COMP_CWORD; i++)); do
-        if [ -n "$command" ]; then
+        if _mooncake_takes_next "${COMP_WORDS[i]}"; then
+            # The value, which readline splits at = and :, is no operand.
+            [ "${COMP_WORDS[++i]:-}" = = ] && ((i++))
+            [ "${COMP_WORDS[i + 1]:-}" = : ] && ((i += 2))
+        elif [ -n "$command" ]; then
             [[ ${COMP_WORDS[i]} == -* ]] || ((operands++))
         elif [[ " $_mooncake_commands " == *" ${COMP_WORDS[i]} "* ]]; then
             command=${COMP_WORDS[i]}
@@ -101,6 +109,7 @@ _mooncake() {
     policy) if [ "$operands" -eq 0 ]; then _mooncake_reply "set unset show list"; else _mooncake_keys; fi ;;
     node) _mooncake_reply "list remove" ;;
     master) _mooncake_reply "status step-down" ;;
+    nvmeof) [ "$operands" -eq 0 ] && _mooncake_reply "register mount show forget" ;;
     journal) if [ "$operands" -eq 0 ]; then _mooncake_reply "dump check"; else _mooncake_files; fi ;;
     put) if [ "$operands" -eq 0 ]; then _mooncake_files; else _mooncake_keys; fi ;;
     get) if [ "$operands" -eq 0 ]; then _mooncake_keys; else _mooncake_files; fi ;;
@@ -131,7 +140,7 @@ _mooncake_other() {
     if [[ $cur == -* ]]; then
         _mooncake_reply "$(_mooncake_long_options "${COMP_WORDS[0]}")"
     elif [[ ${COMP_WORDS[0]} == *bench ]]; then
-        _mooncake_reply "local remote"
+        _mooncake_reply "$("${COMP_WORDS[0]}" --help 2>/dev/null | grep -oE '^  [a-z]+ ')"
     else
         _mooncake_files
     fi

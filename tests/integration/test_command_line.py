@@ -2,11 +2,13 @@
 
 import json
 import os
+import subprocess
 
 from cluster import free_port, wait_until
 from suite import content, get, on_cluster, put, same
 
 OK, NOT_FOUND, USAGE = 0, 1, 2
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
 
 def at(node, name):
@@ -225,6 +227,28 @@ def no_progress_is_drawn_into_a_pipe(cluster):
     put(cluster.path("in"), content(1, 8 << 20))
     done = cluster.cli(master, "put", cluster.path("in"), "k")
     assert done.returncode == OK and b"\r" not in done.stdout + done.stderr
+
+
+@on_cluster(variants="one")
+def the_completion_knows_commands_keys_and_files(cluster):
+    master, node = three_objects(cluster)
+
+    def offered(function, *words):
+        """What it offers for the last of WORDS, which are as readline splits them."""
+        script = ("compopt() { :; }; . deploy/completion/mooncake.bash; COMP_WORDS=(\"${@:2}\"); "
+                  "COMP_CWORD=$(($# - 2)); $1; printf '%s\\n' \"${COMPREPLY[@]}\"")
+        done = subprocess.run(["bash", "-c", script, "bash", function, *words], cwd=TOP,
+                              capture_output=True, check=True)
+        return done.stdout.decode().split()
+    program = cluster.programs.path("mooncake")
+    told = run(cluster, None, "--help").decode().split("commands:\n")[1].split("\n\n")[0]
+    assert set(offered("_mooncake", program, "")) == {line.split()[0] for line in told.splitlines()}
+    of = [program, "-M", "127.0.0.1", ":", str(master.port)]
+    assert offered("_mooncake", *of, "ls", "d/") == ["d/k2", "d/k3"]
+    assert offered("_mooncake", *of, "get", "-t", "9s", "k") == ["k1"]
+    assert "register" in offered("_mooncake", program, "nvmeof", "")
+    benches = offered("_mooncake_other", cluster.programs.path("mooncake-bench"), "")
+    assert {"local", "engine"} <= set(benches) and "exit" not in benches, benches
 
 
 @on_cluster(variants="one")
