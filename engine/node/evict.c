@@ -231,7 +231,7 @@ uint32_t node_evict_turn(struct node *node)
 	node_show_turn(node);
 	node_lock(node);
 	bool writers = node->writers > 0;
-	bool lingering = node->lingering != NULL;
+	bool lingering = node->lingering || node->mapped;
 	node_unlock(node);
 	pool_space(node->pool, &space);
 	uint64_t high = space.capacity / 100 * node->config.watermark_high;

@@ -70,7 +70,9 @@ struct node {
 	struct transport *showing;	    /* that can get ready for peers; NULL: none */
 	uint64_t resting[NODE_RESTING_MAX]; /* the last ids that came to rest, not told to it yet */
 	uint32_t resting_count;
-	struct lingering *lingering;	/* closed, but mapped writable */
+	struct lingering *lingering; /* just closed, but open for writing still */
+	struct lingering *mapped;    /* what lasts: mapped writable, in turn */
+	struct lingering **mapped_last;
 	struct claim *claims;		/* of objects that are written in place */
 	struct offer *offers;		/* to the master, not answered yet or in doubt */
 	struct doubt_wait *doubt_waits; /* for what is in doubt */

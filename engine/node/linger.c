@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "engine/base/cleanup.h"
+
 /* An object whose handles are closed while a writable map of it lives on. */
 struct lingering {
 	struct lingering *next;
@@ -11,6 +13,8 @@ struct lingering {
 
 /* The kernel's own descriptor of a closed file goes within this; what lasts longer is a map. */
 #define LINGER_CLOSE_NS 100000000ull
+#define MAPPED_A_TURN	64u /* of the maps that live on, looked at in turn */
+#define LOOKS_A_LOCK	16u /* some microseconds each */
 
 /* Whether nobody can write to it any more.  If all of it is published, its file says so. */
 static bool rests_locked(struct node *node, const struct object *object)
@@ -56,28 +60,77 @@ static void flushed(void *context, enum mc_status status, struct object *object)
 	op_free(op);
 }
 
+static void push(struct lingering **list, struct lingering *lingering)
+{
+	lingering->next = *list;
+	*list = lingering;
+}
+
+static void append_mapped_locked(struct node *node, struct lingering *lingering)
+{
+	lingering->next = NULL;
+	*node->mapped_last = lingering;
+	node->mapped_last = &lingering->next;
+}
+
+/* The maps whose turn it is. */
+static struct lingering *take_mapped_locked(struct node *node)
+{
+	struct lingering *first = node->mapped;
+	struct lingering **at = &node->mapped;
+
+	for (unsigned i = 0; *at && i < MAPPED_A_TURN; i++)
+		at = &(*at)->next;
+	node->mapped = *at;
+	if (!node->mapped)
+		node->mapped_last = &node->mapped;
+	*at = NULL;
+	return at == &node->mapped ? NULL : first;
+}
+
+static void look_at_locked(struct node *node, struct lingering *lingering, struct lingering **gone)
+{
+	struct object *object = lingering->object;
+	bool local = object_is(object, OBJECT_LOCAL);
+	bool lasts = clock_ns() - lingering->since_ns > LINGER_CLOSE_NS;
+
+	if (local && object->writers == 0 && !pool_unwritten(node->pool, object->attr.id)) {
+		if (lasts)
+			append_mapped_locked(node, lingering);
+		else
+			push(&node->lingering, lingering);
+		return;
+	}
+	object->flags &= ~(uint32_t)OBJECT_LINGERING;
+	/* A write to a page that was writable already leaves no mark. */
+	if (local && lasts)
+		object->flags |= OBJECT_DIRTY;
+	push(gone, lingering);
+}
+
+/* Nobody waits for the lock until all have been looked at: there may be many. */
+static void look_at(struct node *node, struct lingering *list, struct lingering **gone)
+{
+	while (list) {
+		WITH_LOCK(&node->lock);
+		for (unsigned i = 0; list && i < LOOKS_A_LOCK; i++) {
+			struct lingering *next = list->next;
+			look_at_locked(node, list, gone);
+			list = next;
+		}
+	}
+}
+
 void node_linger_turn(struct node *node)
 {
 	struct lingering *gone = NULL;
 
 	node_lock(node);
-	for (struct lingering **at = &node->lingering; *at;) {
-		struct lingering *l = *at;
-		if (object_is(l->object, OBJECT_LOCAL) && l->object->writers == 0 &&
-		    !pool_unwritten(node->pool, l->object->attr.id)) {
-			at = &l->next;
-			continue;
-		}
-		*at = l->next;
-		l->next = gone;
-		gone = l;
-		l->object->flags &= ~(uint32_t)OBJECT_LINGERING;
-		/* A write to a page that was writable already leaves no mark. */
-		if (object_is(l->object, OBJECT_LOCAL) &&
-		    clock_ns() - l->since_ns > LINGER_CLOSE_NS)
-			l->object->flags |= OBJECT_DIRTY;
-	}
+	struct lingering *closed = STEAL(node->lingering);
+	struct lingering *mapped = take_mapped_locked(node);
 	node_unlock(node);
+	look_at(node, closed, &gone);
+	look_at(node, mapped, &gone);
 	while (gone) {
 		struct lingering *next = gone->next;
 		struct op *op =
@@ -103,9 +156,10 @@ void node_linger_turn(struct node *node)
 
 void node_linger_end(struct node *node)
 {
-	while (node->lingering) {
-		struct lingering *l = node->lingering;
-		node->lingering = l->next;
+	*node->mapped_last = node->lingering;
+	while (node->mapped) {
+		struct lingering *l = node->mapped;
+		node->mapped = l->next;
 		node_unref(node, l->object);
 		free(l);
 	}

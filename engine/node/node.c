@@ -186,6 +186,7 @@ static void init_state(struct node *node, const struct node_config *config,
 	node->events = *events;
 	node->heartbeat_ms = 1000;
 	node->condemned_last = &node->condemned;
+	node->mapped_last = &node->mapped;
 	pthread_mutex_init(&node->lock, NULL);
 	clock_cond_init(&node->wake);
 	clock_cond_init(&node->change);
