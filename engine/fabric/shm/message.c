@@ -112,7 +112,8 @@ enum mc_status shm_message_receive(int socket, struct shm_message *message, int 
 		.msg_iov = &part,
 		.msg_iovlen = 1,
 		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
+		/* With what the alignment adds, two would have room, and one be lost. */
+		.msg_controllen = CMSG_LEN(sizeof(int)),
 	};
 	ssize_t size = recvmsg(socket, &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 

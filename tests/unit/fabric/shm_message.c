@@ -13,6 +13,7 @@
 #include "engine/fabric/shm/memory.h"
 #include "engine/fabric/shm/message.h"
 #include "tests/support/suite.h"
+#include "tests/support/usage.h"
 
 static const struct shm_message lend = {
 	.kind = SHM_LEND,
@@ -113,6 +114,48 @@ START_TEST(a_descriptor_comes_with_its_message)
 }
 END_TEST
 
+/* A message of the right bytes, with that many descriptors. */
+static void send_with(int socket, const int *fds, size_t count)
+{
+	union {
+		char bytes[CMSG_SPACE(8 * sizeof(int))];
+		struct cmsghdr align;
+	} control = {{0}};
+	struct iovec part = {(void *)lend_bytes, SHM_MESSAGE_SIZE};
+	struct msghdr head = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = CMSG_SPACE(count * sizeof(int)),
+	};
+	struct cmsghdr *rights = CMSG_FIRSTHDR(&head);
+
+	rights->cmsg_level = SOL_SOCKET;
+	rights->cmsg_type = SCM_RIGHTS;
+	rights->cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(rights), fds, count * sizeof(int));
+	ck_assert_int_eq(sendmsg(socket, &head, 0), SHM_MESSAGE_SIZE);
+}
+
+START_TEST(of_more_descriptors_than_one_none_is_kept)
+{
+	struct shm_message read;
+	int ends[2], fd = -1, null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	const int fds[8] = {null, null, null, null, null, null, null, null};
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	long before = usage_now().descriptors;
+	for (size_t count = 2; count <= ARRAY_SIZE(fds); count++) {
+		send_with(ends[0], fds, count);
+		ck_assert_int_eq(shm_message_receive(ends[1], &read, &fd), MC_PROTOCOL);
+	}
+	ck_assert_int_eq(usage_now().descriptors, before);
+	close(ends[0]);
+	close(ends[1]);
+	close(null);
+}
+END_TEST
+
 static int make_file(off_t size, int seals)
 {
 	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -208,6 +251,7 @@ int main(void)
 	tcase_add_test(tcase, messages_have_the_bytes_of_the_specification);
 	tcase_add_test(tcase, what_breaks_a_rule_is_no_message);
 	tcase_add_test(tcase, a_descriptor_comes_with_its_message);
+	tcase_add_test(tcase, of_more_descriptors_than_one_none_is_kept);
 	tcase_add_test(tcase, a_file_that_could_shrink_is_not_mapped);
 	tcase_add_test(tcase, what_is_lent_for_reading_cannot_be_written);
 	tcase_add_test(tcase, who_entered_is_seen_and_what_was_withdrawn_is_not_entered);
