@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/fabric/shm/memory.h"
 
 #define SIZE sizeof(struct ledger)
 
@@ -37,13 +37,9 @@ enum mc_status ledger_new(struct ledger **ledger, int *fd)
 
 enum mc_status ledger_map(int fd, struct ledger **ledger)
 {
-	struct stat attributes;
-	int seals = fcntl(fd, F_GET_SEALS);
+	uint64_t size;
 
-	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &attributes) != 0 ||
-	    attributes.st_size != (off_t)SIZE)
-		return MC_PROTOCOL;
-	return map(fd, ledger);
+	return memory_measure(fd, &size) || size != SIZE ? MC_PROTOCOL : map(fd, ledger);
 }
 
 void ledger_free(struct ledger *ledger)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <mooncake/engine.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
@@ -105,16 +107,27 @@ enum mc_status memory_lend(const void *memory, uint64_t length, bool writable, i
 	return MC_OK;
 }
 
+enum mc_status memory_measure(int fd, uint64_t *size)
+{
+	struct stat attributes;
+	struct statfs system;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstatfs(fd, &system) != 0 ||
+	    system.f_type != TMPFS_MAGIC || fstat(fd, &attributes) != 0)
+		return MC_PROTOCOL;
+	*size = (uint64_t)attributes.st_size;
+	return MC_OK;
+}
+
 enum mc_status memory_map(int fd, uint64_t offset, uint64_t length, bool writable, void **map,
 			  uint64_t *map_size, uint8_t **bytes)
 {
 	uint64_t skip = offset & (page_size() - 1);
 	int protection = PROT_READ | (writable ? PROT_WRITE : 0);
-	struct stat attributes;
-	int seals = fcntl(fd, F_GET_SEALS);
+	uint64_t size;
 
-	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &attributes) != 0 ||
-	    length > (uint64_t)attributes.st_size || offset > (uint64_t)attributes.st_size - length)
+	if (memory_measure(fd, &size) || length > size || offset > size - length)
 		return MC_PROTOCOL;
 	void *mapped =
 		mmap(NULL, length + skip, protection, MAP_SHARED, fd, (off_t)(offset - skip));

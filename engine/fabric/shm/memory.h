@@ -24,10 +24,18 @@ MC_MUST_CHECK enum mc_status memory_lend(const void *memory, uint64_t length, bo
 					 int *fd, uint64_t *offset);
 
 /*
+ * The size of a file whose pages can't be taken from under us.
+ *
+ * MC_PROTOCOL   it could shrink, or is of huge pages: a hole that its owner makes in these
+ *               may find none left
+ */
+MC_MUST_CHECK enum mc_status memory_measure(int fd, uint64_t *size);
+
+/*
  * Map this part of a file that was lent.  *bytes is its first byte, *map and *map_size what
  * memory_unmap() takes.
  *
- * MC_PROTOCOL   the file could shrink, or is too small
+ * MC_PROTOCOL   as memory_measure(), or it is too small
  */
 MC_MUST_CHECK enum mc_status memory_map(int fd, uint64_t offset, uint64_t length, bool writable,
 					void **map, uint64_t *map_size, uint8_t **bytes);

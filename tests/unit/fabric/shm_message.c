@@ -2,6 +2,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <mooncake/engine.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -191,6 +192,27 @@ START_TEST(a_file_that_could_shrink_is_not_mapped)
 }
 END_TEST
 
+START_TEST(a_file_of_huge_pages_is_not_mapped)
+{
+	enum { HUGE_PAGE = 2 << 20 };
+	int huge = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+	struct ledger *ledger;
+	uint64_t size;
+	uint8_t *bytes;
+	void *map;
+
+	if (huge < 0) {
+		fprintf(stderr, "skipped: this kernel has no huge pages\n");
+		return;
+	}
+	ck_assert_int_eq(ftruncate(huge, HUGE_PAGE), 0);
+	ck_assert_int_eq(fcntl(huge, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	ck_assert_int_eq(memory_map(huge, 0, HUGE_PAGE, true, &map, &size, &bytes), MC_PROTOCOL);
+	ck_assert_int_eq(ledger_map(huge, &ledger), MC_PROTOCOL);
+	close(huge);
+}
+END_TEST
+
 START_TEST(what_is_lent_for_reading_cannot_be_written)
 {
 	uint64_t offset, size;
@@ -253,6 +275,7 @@ int main(void)
 	tcase_add_test(tcase, a_descriptor_comes_with_its_message);
 	tcase_add_test(tcase, of_more_descriptors_than_one_none_is_kept);
 	tcase_add_test(tcase, a_file_that_could_shrink_is_not_mapped);
+	tcase_add_test(tcase, a_file_of_huge_pages_is_not_mapped);
 	tcase_add_test(tcase, what_is_lent_for_reading_cannot_be_written);
 	tcase_add_test(tcase, who_entered_is_seen_and_what_was_withdrawn_is_not_entered);
 	suite_add_tcase(s, tcase);
