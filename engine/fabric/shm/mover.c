@@ -169,7 +169,9 @@ void mover_progress(struct fabric *fabric, uint64_t timeout_ns)
 	shm->callers++;
 	shm->calls++;
 	if (!move_some(shm) && timeout_ns > 0 && (shm->counters.slices > 0 || shm->busy > 0)) {
+		shm->idlers++;
 		mover_wait_locked(shm, timeout_ns);
+		shm->idlers--;
 		(void)move_some(shm);
 	}
 	shm->callers--;
@@ -256,7 +258,7 @@ static void watch(const struct shm *shm, int fd, uint64_t id)
 /* Do what is to be done.  How long to wait for more, in ms. */
 static int attend(struct shm *shm, uint64_t *calls)
 {
-	bool others = shm->callers > 0 || shm->calls != *calls;
+	bool others = shm->callers > shm->idlers || shm->calls != *calls;
 
 	*calls = shm->calls;
 	if (shm->leaving > 0)

@@ -79,6 +79,7 @@ struct shm {
 	struct slice_queue ready;
 	uint32_t waiting; /* slices for an answer */
 	uint32_t callers; /* in progress() now */
+	uint32_t idlers;  /* of these: who wait for a round, and copy nothing */
 	uint64_t calls;	  /* of progress() so far */
 	uint32_t busy;	  /* slices that are copied, or whose done() is called, now */
 	bool asleep;	  /* the thread, until it is kicked */

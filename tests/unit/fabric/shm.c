@@ -410,6 +410,33 @@ START_TEST(who_is_dropped_in_the_middle_of_a_copy_is_waited_for)
 }
 END_TEST
 
+/* --- a lender by hand ---------------------------------------------------------------------------
+ */
+
+struct played {
+	struct segment_desc *desc;
+	int listener;
+};
+
+/* Where the lender would be, if it were this one. */
+static void play(struct played *played, const struct lender *lender)
+{
+	const char *real = lender->desc->endpoints[0];
+	char name[NET_NAME_SIZE], endpoint[256];
+
+	ck_assert_int_eq(shm_socket_listen(name, &played->listener), MC_OK);
+	snprintf(endpoint, sizeof(endpoint), "%.*s%s", (int)(strrchr(real, '/') + 1 - real), real,
+		 name);
+	ck_assert_int_eq(segment_desc_new(SEGMENT_TCP, "played", &played->desc), MC_OK);
+	ck_assert_int_eq(segment_desc_add_endpoint(played->desc, endpoint), MC_OK);
+}
+
+static void play_end(struct played *played)
+{
+	segment_desc_unref(played->desc);
+	close(played->listener);
+}
+
 /* --- a lender that breaks them -------------------------------------------------------------------
  */
 
@@ -438,28 +465,96 @@ START_TEST(a_lender_that_could_kill_us_is_left)
 {
 	struct lender lender;
 	struct borrower borrower;
-	struct segment_desc *desc;
+	struct played played;
 	struct fabric_peer *peer;
-	char name[NET_NAME_SIZE], endpoint[256], local[8];
+	char local[8];
 	pthread_t thread;
-	int listener;
 
 	lender_open(&lender, true);
 	borrower_open(&borrower, &lender);
-	ck_assert_int_eq(shm_socket_listen(name, &listener), MC_OK);
-	const char *real = lender.desc->endpoints[0];
-	snprintf(endpoint, sizeof(endpoint), "%.*s%s", (int)(strrchr(real, '/') + 1 - real), real,
-		 name);
-	ck_assert_int_eq(segment_desc_new(SEGMENT_TCP, "wrong", &desc), MC_OK);
-	ck_assert_int_eq(segment_desc_add_endpoint(desc, endpoint), MC_OK);
-	ck_assert_int_eq(pthread_create(&thread, NULL, lend_wrongly, &listener), 0);
-	ck_assert_int_eq(ops->connect(borrower.fabric, desc, &peer), MC_OK);
+	play(&played, &lender);
+	ck_assert_int_eq(pthread_create(&thread, NULL, lend_wrongly, &played.listener), 0);
+	ck_assert_int_eq(ops->connect(borrower.fabric, played.desc, &peer), MC_OK);
 	ck_assert_int_eq(move(peer, FABRIC_READ, local, &lender.desc->buffers[0], 8),
 			 MC_UNREACHABLE);
 	pthread_join(thread, NULL);
-	close(listener);
 	ops->disconnect(peer);
-	segment_desc_unref(desc);
+	play_end(&played);
+	borrower_close(&borrower);
+	lender_close(&lender);
+}
+END_TEST
+
+/* Submit a slice of these bytes; who waits for it is the caller's matter. */
+static void submit(struct fabric_peer *peer, struct waited *waited, void *local,
+		   const struct segment_buffer *buffer, uint32_t length)
+{
+	struct fabric_slice *slice = &waited->slice;
+	uint32_t taken;
+
+	*waited = (struct waited){.slice = {.opcode = FABRIC_READ,
+					    .local = local,
+					    .length = length,
+					    .remote = buffer->addr,
+					    .buffer = buffer,
+					    .done = ended}};
+	ck_assert_int_eq(ops->submit(peer, &slice, 1, &taken), MC_OK);
+	ck_assert_uint_eq(taken, 1);
+}
+
+static bool has_ended(const struct waited *waited, int within_ms)
+{
+	for (int i = 0; i < within_ms && !atomic_load(&waited->ended); i++)
+		usleep(1000);
+	return atomic_load(&waited->ended);
+}
+
+struct patient {
+	struct fabric *fabric;
+	struct waited waited;
+};
+
+static void *wait_in_one_go(void *argument)
+{
+	struct patient *patient = argument;
+
+	while (!atomic_load(&patient->waited.ended))
+		ops->progress(patient->fabric, 20000000000u);
+	return NULL;
+}
+
+START_TEST(who_waits_for_a_silent_lender_keeps_nobody_else_waiting)
+{
+	struct lender lender;
+	struct borrower borrower;
+	struct played played;
+	struct patient patient;
+	struct fabric_peer *silent;
+	struct waited other;
+	pthread_t thread;
+	char far[8], local[8];
+	const struct segment_buffer *buffer;
+
+	lender_open(&lender, true);
+	buffer = &lender.desc->buffers[0];
+	borrower_open(&borrower, &lender);
+	ck_assert_int_eq(move(borrower.peer, FABRIC_READ, local, buffer, 8), MC_OK);
+	play(&played, &lender);
+	ck_assert_int_eq(ops->connect(borrower.fabric, played.desc, &silent), MC_OK);
+	patient.fabric = borrower.fabric;
+	submit(silent, &patient.waited, far, buffer, 8);
+	ck_assert_int_eq(pthread_create(&thread, NULL, wait_in_one_go, &patient), 0);
+	usleep(100000);
+	for (int i = 0; i < 10; i++) {
+		submit(borrower.peer, &other, local, buffer, 8);
+		ck_assert(has_ended(&other, 1000));
+		ck_assert_int_eq(other.status, MC_OK);
+	}
+	ck_assert_int_eq(atomic_load(&patient.waited.ended), 0);
+	ops->disconnect(silent);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(patient.waited.status, MC_CANCELLED);
+	play_end(&played);
 	borrower_close(&borrower);
 	lender_close(&lender);
 }
@@ -725,6 +820,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tcase, who_breaks_the_rules_is_dropped_and_others_go_on, 0, OFFENCES);
 	tcase_add_test(tcase, who_is_dropped_in_the_middle_of_a_copy_is_waited_for);
 	tcase_add_test(tcase, a_lender_that_could_kill_us_is_left);
+	tcase_add_test(tcase, who_waits_for_a_silent_lender_keeps_nobody_else_waiting);
 	tcase_add_test(tcase, a_segment_of_another_host_is_not_connected_to);
 	tcase_add_test(tcase, memory_of_a_gpu_is_refused);
 	tcase_add_loop_test(tcase, another_user_is_lent_nothing, 0, 2);
