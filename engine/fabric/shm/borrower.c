@@ -21,8 +21,6 @@
 #include "engine/fabric/shm/socket.h"
 #include "engine/metadata/segment_desc.h"
 
-#define ANSWER_NS 30000000000ull /* an answer that does not come */
-
 /* A region of the peer. */
 struct loan {
 	/* fixed */
@@ -146,10 +144,13 @@ static bool is_alive(const struct link *link)
 	return got > 0 || (got < 0 && errno == EAGAIN);
 }
 
-/* Let the thread find that it is over. */
+/*
+ * Let the thread find that it is over.  The lender is not to see that yet: it would take it
+ * for the end of all use, while others may be copying.
+ */
 static void give_up(const struct link *link)
 {
-	shutdown(link->fd, SHUT_RDWR);
+	shutdown(link->fd, SHUT_RD);
 }
 
 /* --- loans ------------------------------------------------------------------------------- */
@@ -522,6 +523,6 @@ void borrower_sweep_locked(struct shm_peer *peer, uint64_t now_ns, struct ended 
 	if (!peer->waiting.first)
 		return;
 	end_waiting(peer, ended, &now_ns, is_over);
-	if (peer->link && now_ns - peer->link->asked_ns > ANSWER_NS)
+	if (peer->link && now_ns - peer->link->asked_ns > peer->shm->answer_ns)
 		give_up(peer->link);
 }

@@ -88,6 +88,7 @@ static enum mc_status shm_fabric_open(const struct fabric_config *config, struct
 	shm->fabric.ops = &fabric_shm_ops;
 	shm->listen_fd = shm->epoll_fd = shm->kick_fd = -1;
 	shm->next_id = SHM_ID_FIRST;
+	shm->answer_ns = SHM_ANSWER_NS;
 	enum mc_status status = net_host_id(shm->host_id);
 	if (!status)
 		status = start(shm);

@@ -36,7 +36,8 @@
 #include "engine/fabric/fabric.h"
 #include "engine/fabric/vault.h"
 
-#define SHM_SLICE_SIZE (4u << 20) /* also how long a copy keeps an owner waiting */
+#define SHM_SLICE_SIZE (4u << 20)     /* also how long a copy keeps an owner waiting */
+#define SHM_ANSWER_NS  30000000000ull /* an answer that does not come */
 
 /* What the descriptors in epoll are known by; others count up from there. */
 enum { SHM_ID_KICK = 0, SHM_ID_LISTEN = 1, SHM_ID_FIRST = 2 };
@@ -64,6 +65,7 @@ struct shm {
 	char host_id[NET_HOST_SIZE];
 	char endpoint[MC_ENDPOINT_SIZE];
 	int listen_fd, epoll_fd, kick_fd;
+	uint64_t answer_ns; /* SHM_ANSWER_NS; a test's own */
 	pthread_t thread;
 	struct vault vault;
 	/* protected by lock */

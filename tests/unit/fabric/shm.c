@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/fabric/shm/ledger.h"
+#include "engine/fabric/shm/memory.h"
 #include "engine/fabric/shm/message.h"
 #include "engine/fabric/shm/shm.h"
 #include "engine/fabric/shm/socket.h"
@@ -560,6 +562,156 @@ START_TEST(who_waits_for_a_silent_lender_keeps_nobody_else_waiting)
 }
 END_TEST
 
+/* Take a borrower in, lend it memory whatever it asks for, and say no more. */
+static int lend_once(const struct played *played, void *memory, uint32_t slot,
+		     struct ledger **ledger)
+{
+	struct pollfd readable = {.fd = played->listener, .events = POLLIN};
+	struct shm_message message;
+	int fd;
+
+	ck_assert_int_eq(poll(&readable, 1, 20000), 1);
+	int socket = accept4(played->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	ck_assert_int_eq(hear(socket, &message, &fd), MC_OK);
+	ck_assert_int_eq(ledger_new(ledger, &fd), MC_OK);
+	message = (struct shm_message){.kind = SHM_WELCOME};
+	ck_assert_int_eq(shm_message_send(socket, &message, fd), MC_OK);
+	close(fd);
+	ck_assert_int_eq(hear(socket, &message, &fd), MC_OK);
+	ck_assert_int_eq(message.kind, SHM_BORROW);
+	message = (struct shm_message){.kind = SHM_LEND,
+				       .slot = slot,
+				       .key = message.key,
+				       .address = (uint64_t)(uintptr_t)memory,
+				       .length = SIZE,
+				       .access = BOTH,
+				       .mapped = true};
+	ck_assert_int_eq(memory_lend(memory, SIZE, true, &fd, &message.offset), MC_OK);
+	ck_assert_int_eq(shm_message_send(socket, &message, fd), MC_OK);
+	close(fd);
+	return socket;
+}
+
+/* A page whose first touch waits until it is let through; the fabric's thread goes on at once. */
+static struct {
+	void *page;
+	int gate[2];
+	atomic_int held, passed;
+} barred;
+
+static bool on_the_thread_of_the_fabric(void)
+{
+	char name[16] = "";
+
+	return prctl(PR_GET_NAME, name) == 0 && strcmp(name, "mc-shm") == 0;
+}
+
+static void wait_at_the_gate(int number, siginfo_t *info, void *context)
+{
+	char byte;
+
+	(void)context;
+	if ((void *)((uintptr_t)info->si_addr & ~(uintptr_t)4095) != barred.page) {
+		signal(number, SIG_DFL);
+		return;
+	}
+	if (!on_the_thread_of_the_fabric()) {
+		atomic_store(&barred.held, 1);
+		if (read(barred.gate[0], &byte, 1) != 1)
+			_exit(6);
+	}
+	if (mprotect(barred.page, 4096, PROT_READ | PROT_WRITE) != 0)
+		_exit(7);
+	atomic_store(&barred.passed, 1);
+}
+
+static void bar(void)
+{
+	struct sigaction action = {.sa_sigaction = wait_at_the_gate, .sa_flags = SA_SIGINFO};
+
+	barred.page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_int_eq(pipe(barred.gate), 0);
+	ck_assert_int_eq(sigaction(SIGSEGV, &action, NULL), 0);
+}
+
+static void let_through(void)
+{
+	ck_assert_int_eq(write(barred.gate[1], "", 1), 1);
+}
+
+struct copying {
+	struct fabric_peer *peer;
+	const struct segment_buffer *buffer;
+	enum mc_status status;
+};
+
+static void *copy_behind_bars(void *argument)
+{
+	struct copying *copying = argument;
+
+	copying->status = move(copying->peer, FABRIC_READ, barred.page, copying->buffer, 8);
+	return NULL;
+}
+
+/* Have a thread that is not the fabric's in the middle of a copy. */
+static pthread_t hold_a_copy(struct copying *copying)
+{
+	pthread_t thread;
+
+	for (;;) {
+		atomic_store(&barred.passed, 0);
+		ck_assert_int_eq(mprotect(barred.page, 4096, PROT_NONE), 0);
+		ck_assert_int_eq(pthread_create(&thread, NULL, copy_behind_bars, copying), 0);
+		while (!atomic_load(&barred.held) && !atomic_load(&barred.passed))
+			usleep(1000);
+		if (atomic_load(&barred.held))
+			return thread;
+		pthread_join(thread, NULL);
+	}
+}
+
+START_TEST(a_link_that_is_given_up_ends_after_its_copies)
+{
+	enum { SLOT = 5 };
+	struct lender lender;
+	struct played played;
+	struct fabric *fabric;
+	struct fabric_peer *peer;
+	struct waited asking;
+	struct ledger *ledger;
+	char local[8];
+
+	lender_open(&lender, true);
+	struct segment_buffer first = lender.desc->buffers[0], second = first;
+	second.key++;
+	ck_assert_int_eq(ops->open(&(struct fabric_config){.name = "borrower"}, &fabric), MC_OK);
+	container_of(fabric, struct shm, fabric)->answer_ns = 100000000;
+	play(&played, &lender);
+	bar();
+	ck_assert_int_eq(ops->connect(fabric, played.desc, &peer), MC_OK);
+	submit(peer, &asking, local, &first, 8);
+	int socket = lend_once(&played, lender.memory, SLOT, &ledger);
+	ck_assert(has_ended(&asking, 20000));
+	struct copying slow = {peer, &first, MC_IO};
+	pthread_t thread = hold_a_copy(&slow);
+	ck_assert_int_eq(move(peer, FABRIC_READ, local, &second, 8), MC_UNREACHABLE);
+	ck_assert(ledger_used(ledger, SLOT));
+	struct pollfd hangs_up = {.fd = socket, .events = POLLRDHUP};
+	ck_assert_int_eq(poll(&hangs_up, 1, 100), 0);
+	let_through();
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(slow.status, MC_OK);
+	ck_assert_int_eq(poll(&hangs_up, 1, 20000), 1);
+	ck_assert(!ledger_used(ledger, SLOT));
+	close(socket);
+	ledger_free(ledger);
+	ops->disconnect(peer);
+	ops->close(fabric);
+	play_end(&played);
+	lender_close(&lender);
+}
+END_TEST
+
 START_TEST(a_segment_of_another_host_is_not_connected_to)
 {
 	struct lender lender;
@@ -821,6 +973,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, who_is_dropped_in_the_middle_of_a_copy_is_waited_for);
 	tcase_add_test(tcase, a_lender_that_could_kill_us_is_left);
 	tcase_add_test(tcase, who_waits_for_a_silent_lender_keeps_nobody_else_waiting);
+	tcase_add_test(tcase, a_link_that_is_given_up_ends_after_its_copies);
 	tcase_add_test(tcase, a_segment_of_another_host_is_not_connected_to);
 	tcase_add_test(tcase, memory_of_a_gpu_is_refused);
 	tcase_add_loop_test(tcase, another_user_is_lent_nothing, 0, 2);
