@@ -1,6 +1,7 @@
 #include "engine/fabric/shm/borrower.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -72,6 +73,8 @@ static void link_free_locked(struct shm *shm, struct link *link)
 	shm_unwatch_locked(shm, link->fd);
 	if (link->pid_fd >= 0)
 		close(link->pid_fd);
+	/* A child of ours may have it as well. */
+	shutdown(link->fd, SHUT_RDWR);
 	close(link->fd);
 	free(link);
 	shm->counters.connections--;
@@ -135,13 +138,18 @@ enum mc_status borrower_connect_locked(struct shm_peer *peer)
 	return MC_OK;
 }
 
-/* Its end is open.  What it says meanwhile is for the thread. */
+/*
+ * Its end is open, and its process lives, for a child of that may keep the socket.  What it
+ * says meanwhile is for the thread.
+ */
 static bool is_alive(const struct link *link)
 {
-	char byte;
-	ssize_t got = recv(link->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	struct pollfd ends[] = {
+		{.fd = link->fd, .events = POLLRDHUP},
+		{.fd = link->pid_fd, .events = POLLIN},
+	};
 
-	return got > 0 || (got < 0 && errno == EAGAIN);
+	return poll(ends, ARRAY_SIZE(ends), 0) <= 0;
 }
 
 /*
@@ -267,8 +275,10 @@ enum mc_status borrower_enter_locked(struct shm_peer *peer, struct fabric_slice 
 	if (!peer->link && borrower_connect_locked(peer))
 		return MC_UNREACHABLE;
 	struct link *link = peer->link;
-	/* One whose end is closed ends what waits: the thread will see it. */
-	if (!is_alive(link) || !link->ledger)
+	bool alive = is_alive(link);
+	if (!alive)
+		give_up(link);
+	if (!alive || !link->ledger)
 		return wait_locked(peer, slice);
 	struct loan *loan = find_loan(link, slice->buffer->key);
 	if (!loan) {
@@ -523,6 +533,7 @@ void borrower_sweep_locked(struct shm_peer *peer, uint64_t now_ns, struct ended 
 	if (!peer->waiting.first)
 		return;
 	end_waiting(peer, ended, &now_ns, is_over);
-	if (peer->link && now_ns - peer->link->asked_ns > peer->shm->answer_ns)
+	if (peer->link &&
+	    (now_ns - peer->link->asked_ns > peer->shm->answer_ns || !is_alive(peer->link)))
 		give_up(peer->link);
 }

@@ -46,6 +46,8 @@ static void visitor_free_locked(struct shm *shm, struct visitor *visitor)
 	shm->visitor_count--;
 	shm->leaving -= visitor->leaving;
 	shm_unwatch_locked(shm, visitor->fd);
+	/* A child of ours may have it as well. */
+	shutdown(visitor->fd, SHUT_RDWR);
 	close(visitor->fd);
 	if (visitor->pid_fd >= 0)
 		close(visitor->pid_fd);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
@@ -113,6 +114,8 @@ static void shm_fabric_close(struct fabric *fabric)
 	MUST(!shm->regions);
 	lender_close_locked(shm);
 	mover_fini(shm);
+	/* Nobody is to wait for a child of ours that has it as well. */
+	shutdown(shm->listen_fd, SHUT_RDWR);
 	close_all(shm);
 	vault_fini(&shm->vault);
 	free(shm);

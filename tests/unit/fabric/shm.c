@@ -745,6 +745,133 @@ START_TEST(memory_of_a_gpu_is_refused)
 }
 END_TEST
 
+/* --- who has a child, which keeps the sockets that were there when it was made -----------------
+ */
+
+static pid_t child_new(void)
+{
+	pid_t child = fork();
+
+	ck_assert_int_ge(child, 0);
+	if (child > 0)
+		return child;
+	for (;;)
+		pause();
+}
+
+static void child_end(pid_t child)
+{
+	kill(child, SIGKILL);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+}
+
+START_TEST(a_borrower_that_left_is_gone_though_its_child_lives)
+{
+	struct lender lender;
+	struct borrower borrower;
+	char local[8];
+
+	lender_open(&lender, true);
+	borrower_open(&borrower, &lender);
+	ck_assert_int_eq(move(borrower.peer, FABRIC_READ, local, &lender.desc->buffers[0], 8),
+			 MC_OK);
+	pid_t child = child_new();
+	borrower_close(&borrower);
+	wait_for_connections(lender.fabric, 0);
+	child_end(child);
+	lender_close(&lender);
+}
+END_TEST
+
+START_TEST(a_lender_that_closed_is_gone_though_its_child_lives)
+{
+	struct lender lender;
+	struct borrower borrower;
+	struct fabric_peer *peer;
+	struct waited waiting;
+	char local[8];
+
+	lender_open(&lender, true);
+	borrower_open(&borrower, &lender);
+	struct segment_buffer buffer = lender.desc->buffers[0];
+	ck_assert_int_eq(move(borrower.peer, FABRIC_READ, local, &buffer, 8), MC_OK);
+	pid_t child = child_new();
+	ops->unregister_region(lender.fabric, lender.key);
+	ops->close(lender.fabric);
+	submit(borrower.peer, &waiting, local, &buffer, 8);
+	ck_assert(has_ended(&waiting, 5000));
+	ck_assert_int_eq(waiting.status, MC_UNREACHABLE);
+	ck_assert_int_eq(ops->connect(borrower.fabric, lender.desc, &peer), MC_NOT_SUPPORTED);
+	child_end(child);
+	borrower_close(&borrower);
+	segment_desc_unref(lender.desc);
+	memory_end(true, lender.memory, SIZE);
+}
+END_TEST
+
+struct place {
+	char endpoint[256];
+	struct segment_buffer buffer;
+	pid_t child;
+};
+
+static void say_place(int to, const struct place *place)
+{
+	if (write(to, place, sizeof(*place)) != sizeof(*place))
+		_exit(3);
+}
+
+/* Lend memory and say where; when told so, have a child, and stay until killed. */
+static void lend_with_a_child(int to, int from)
+{
+	char byte;
+	struct lender lender;
+	struct place place = {0};
+
+	lender_open(&lender, true);
+	snprintf(place.endpoint, sizeof(place.endpoint), "%s", lender.desc->endpoints[0]);
+	place.buffer = lender.desc->buffers[0];
+	say_place(to, &place);
+	if (read(from, &byte, 1) != 1)
+		_exit(4);
+	place.child = child_new();
+	say_place(to, &place);
+	for (;;)
+		pause();
+}
+
+START_TEST(a_lender_that_died_is_gone_though_its_child_lives)
+{
+	struct borrower borrower;
+	struct lender away = {0};
+	struct fabric_peer *peer;
+	struct place place;
+	struct waited waiting;
+	char local[8];
+	int up[2], down[2];
+
+	ck_assert(pipe(up) == 0 && pipe(down) == 0);
+	pid_t child = fork();
+	if (child == 0)
+		lend_with_a_child(up[1], down[0]);
+	ck_assert_int_eq(read(up[0], &place, sizeof(place)), sizeof(place));
+	ck_assert_int_eq(segment_desc_new(SEGMENT_TCP, "away", &away.desc), MC_OK);
+	ck_assert_int_eq(segment_desc_add_endpoint(away.desc, place.endpoint), MC_OK);
+	borrower_open(&borrower, &away);
+	ck_assert_int_eq(move(borrower.peer, FABRIC_READ, local, &place.buffer, 8), MC_OK);
+	ck_assert_int_eq(write(down[1], "", 1), 1);
+	ck_assert_int_eq(read(up[0], &place, sizeof(place)), sizeof(place));
+	child_end(child);
+	submit(borrower.peer, &waiting, local, &place.buffer, 8);
+	ck_assert(has_ended(&waiting, 5000));
+	ck_assert_int_eq(waiting.status, MC_UNREACHABLE);
+	ck_assert_int_eq(ops->connect(borrower.fabric, away.desc, &peer), MC_NOT_SUPPORTED);
+	kill(place.child, SIGKILL);
+	borrower_close(&borrower);
+	segment_desc_unref(away.desc);
+}
+END_TEST
+
 /* --- who is somebody else ------------------------------------------------------------------------
  */
 
@@ -976,6 +1103,9 @@ static Suite *suite(void)
 	tcase_add_test(tcase, a_link_that_is_given_up_ends_after_its_copies);
 	tcase_add_test(tcase, a_segment_of_another_host_is_not_connected_to);
 	tcase_add_test(tcase, memory_of_a_gpu_is_refused);
+	tcase_add_test(tcase, a_borrower_that_left_is_gone_though_its_child_lives);
+	tcase_add_test(tcase, a_lender_that_closed_is_gone_though_its_child_lives);
+	tcase_add_test(tcase, a_lender_that_died_is_gone_though_its_child_lives);
 	tcase_add_loop_test(tcase, another_user_is_lent_nothing, 0, 2);
 	tcase_add_test(tcase, from_another_user_nothing_is_borrowed);
 	tcase_add_loop_test(tcase, nobody_writes_to_memory_that_was_unregistered, 0, 2);
