@@ -135,6 +135,7 @@ static void visitor_new_locked(struct shm *shm, int fd)
 
 void lender_accept_locked(struct shm *shm)
 {
+	bool was_deaf = shm->deaf;
 	int fd;
 
 	while ((fd = accept4(shm->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
@@ -142,7 +143,8 @@ void lender_accept_locked(struct shm *shm)
 	shm->deaf = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;
 	if (!shm->deaf)
 		return;
-	log_warn("mc-shm: can't accept connections for now errno=%d", errno);
+	if (!was_deaf)
+		log_warn("mc-shm: can't accept connections for now errno=%d", errno);
 	shm_unwatch_locked(shm, shm->listen_fd);
 }
 

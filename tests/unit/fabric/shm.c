@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -408,6 +409,71 @@ START_TEST(who_is_dropped_in_the_middle_of_a_copy_is_waited_for)
 	wait_for_connections(lender.fabric, 0);
 	close(socket);
 	ledger_free(ledger);
+	lender_close(&lender);
+}
+END_TEST
+
+/* --- out of descriptors -------------------------------------------------------------------------
+ */
+
+/* Let exactly one more be opened; what was allowed before. */
+static rlim_t leave_one_descriptor(void)
+{
+	struct rlimit limit;
+	int lowest = dup(STDERR_FILENO);
+
+	close(lowest);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	rlim_t before = limit.rlim_cur;
+	limit.rlim_cur = (rlim_t)lowest + 1;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	return before;
+}
+
+static void allow_descriptors(rlim_t count)
+{
+	struct rlimit limit;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = count;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* From here on the log goes to a file, from which its lines are counted. */
+static int catch_log(void)
+{
+	int log = memfd_create("log", MFD_CLOEXEC);
+
+	ck_assert_int_ge(dup2(log, STDERR_FILENO), 0);
+	log_set_level("warn");
+	return log;
+}
+
+static int count_lines(int log, const char *what)
+{
+	char text[65536] = "";
+	int count = 0;
+
+	ck_assert_int_ge(pread(log, text, sizeof(text) - 1, 0), 0);
+	for (const char *at = text; (at = strstr(at, what)); at++)
+		count++;
+	return count;
+}
+
+START_TEST(who_is_out_of_descriptors_says_so_once_and_takes_who_waited)
+{
+	struct lender lender;
+
+	lender_open(&lender, true);
+	int log = catch_log();
+	rlim_t before = leave_one_descriptor();
+	int socket = dial(&lender);
+	usleep(300000);
+	ck_assert_int_eq(count_lines(log, "can't accept"), 1);
+	allow_descriptors(before);
+	ledger_free(greet(socket));
+	close(socket);
+	close(log);
 	lender_close(&lender);
 }
 END_TEST
@@ -1098,6 +1164,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tcase, unregistering_does_not_wait_for_the_dead, 0, 2);
 	tcase_add_loop_test(tcase, who_breaks_the_rules_is_dropped_and_others_go_on, 0, OFFENCES);
 	tcase_add_test(tcase, who_is_dropped_in_the_middle_of_a_copy_is_waited_for);
+	tcase_add_test(tcase, who_is_out_of_descriptors_says_so_once_and_takes_who_waited);
 	tcase_add_test(tcase, a_lender_that_could_kill_us_is_left);
 	tcase_add_test(tcase, who_waits_for_a_silent_lender_keeps_nobody_else_waiting);
 	tcase_add_test(tcase, a_link_that_is_given_up_ends_after_its_copies);
