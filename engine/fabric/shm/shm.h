@@ -15,10 +15,11 @@
  * that are under way, and forgets those of a borrower that is dead.  One that is stopped
  * in the middle of a copy can't be cut off: that is waited for, with a line in the log.
  *
- * Trust.  Only processes of the same user, or of root, are lent to and borrowed from.
- * These can read each other's memory anyway; the borrower itself checks bounds and rights
- * of each request against what the lender told it.  A descriptor opens all of one
- * mc_memory_alloc(), and for writing only if the region allows that.
+ * Trust.  Only processes of the same user, or of root, are lent to, and only those of the
+ * same user are borrowed from, since root's would refuse us: all else goes over TCP.  These can
+ * read each other's memory anyway; the borrower itself checks bounds and rights of each request
+ * against what the lender told it.  A descriptor opens all of one mc_memory_alloc(), and for
+ * writing only if the region allows that.
  *
  * Ownership   A fabric owns its peers until disconnect.
  * Threads     As each field says; one lock.

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "engine/base/cleanup.h"
 
@@ -58,7 +59,7 @@ bool shm_socket_trusted(int fd, pid_t *pid)
 	struct ucred peer = {0};
 	socklen_t size = sizeof(peer);
 
-	if (!net_peer_trusted(fd) || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != geteuid())
 		return false;
 	*pid = peer.pid;
 	return true;

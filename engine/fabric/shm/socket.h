@@ -22,7 +22,10 @@ MC_MUST_CHECK enum mc_status shm_socket_listen(char name[NET_NAME_SIZE], int *fd
 /* Connect; never waits.  -1: nobody listens there, or does not take connections now. */
 int shm_socket_connect(const char *name);
 
-/* Who listens at the other end is root or this user; and its process, as seen from here. */
+/*
+ * Who listens at the other end is this user; and its process, as seen from here.  Root, whom
+ * one could trust as well, lends nothing to us.
+ */
 bool shm_socket_trusted(int fd, pid_t *pid);
 
 #endif

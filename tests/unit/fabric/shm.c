@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <dirent.h>
+#include <linux/capability.h>
 #include <mooncake/engine.h>
 #include <poll.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -1045,6 +1047,51 @@ START_TEST(from_another_user_nothing_is_borrowed)
 }
 END_TEST
 
+/* Whom the kernel lets copy from processes of all users. */
+static void become_another_who_may_trace(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {{0}};
+
+	caps[0].permitted = caps[0].effective = 1u << CAP_SYS_PTRACE;
+	if (prctl(PR_SET_KEEPCAPS, 1) != 0)
+		_exit(2);
+	become_another();
+	if (syscall(SYS_capset, &head, caps) != 0)
+		_exit(3);
+}
+
+/* It would be refused, so it must not be told that this way works. */
+static int connect_to_root(const struct lender *lender)
+{
+	struct fabric *fabric;
+	struct fabric_peer *peer;
+
+	become_another_who_may_trace();
+	if (ops->open(&(struct fabric_config){.name = "another"}, &fabric))
+		return 4;
+	return ops->connect(fabric, lender->desc, &peer) == MC_NOT_SUPPORTED ? 0 : 5;
+}
+
+START_TEST(who_may_trace_root_is_not_connected_to_it)
+{
+	struct lender lender;
+
+	if (!can_be_another())
+		return;
+	lender_open(&lender, true);
+	/* So that it is not refused before it has said its first word. */
+	pthread_mutex_t *lock = &container_of(lender.fabric, struct shm, fabric)->lock;
+	pthread_mutex_lock(lock);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(connect_to_root(&lender));
+	ck_assert_int_eq(outcome_of(child), 0);
+	pthread_mutex_unlock(lock);
+	lender_close(&lender);
+}
+END_TEST
+
 /* --- under load --------------------------------------------------------------------------------
  */
 
@@ -1175,6 +1222,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, a_lender_that_died_is_gone_though_its_child_lives);
 	tcase_add_loop_test(tcase, another_user_is_lent_nothing, 0, 2);
 	tcase_add_test(tcase, from_another_user_nothing_is_borrowed);
+	tcase_add_test(tcase, who_may_trace_root_is_not_connected_to_it);
 	tcase_add_loop_test(tcase, nobody_writes_to_memory_that_was_unregistered, 0, 2);
 	tcase_add_test(tcase, more_regions_than_loans_are_all_reached_and_all_let_go);
 	suite_add_tcase(s, tcase);
