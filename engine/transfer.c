@@ -165,22 +165,25 @@ static enum mc_status cut_slice(struct mc_batch *batch, struct task *task, struc
 		target_find(target, request->remote + task->cut, &slice->work.buffer, &there);
 	if (status)
 		return status;
-	slice->region = region_use(&engine->regions, local);
-	if (!slice->region)
+	struct region *region = region_use(&engine->regions, local);
+	if (!region)
 		return MC_INVALID;
-	if (!(slice->region->fabrics & 1u << target->channel->fabric))
+	if (!(region->fabrics & 1u << target->channel->fabric)) {
+		region_done(region);
 		return MC_NOT_SUPPORTED;
-	uint64_t here = slice->region->length - (uint64_t)(local - slice->region->memory);
+	}
+	uint64_t here = region->length - (uint64_t)(local - region->memory);
 	left = left < there ? left : there;
 	left = left < here ? left : here;
 	left = left < limit ? left : limit;
 	slice->task = task;
 	slice->target = target;
+	slice->region = region;
 	slice->work.opcode = request->opcode == MC_READ ? FABRIC_READ : FABRIC_WRITE;
 	slice->work.local = local;
 	slice->work.length = (uint32_t)left;
 	slice->work.remote = request->remote + task->cut;
-	slice->work.key = slice->region->keys[target->channel->fabric];
+	slice->work.key = region->keys[target->channel->fabric];
 	slice->work.path = atomic_fetch_add_explicit(&engine->spread, 1, memory_order_relaxed);
 	slice->work.deadline_ns = atomic_load(&batch->deadline_ns);
 	slice->work.done = slice_done;
