@@ -117,12 +117,13 @@ static void cancel(struct slice_pool *pool, struct slice *slice, const struct mc
 	target_unref(target);
 }
 
-static void end_search(struct slice_pool *pool, struct mc_batch *batch, uint32_t chunks)
+/* What was parked may be in a chunk that is newer than the search. */
+static void end_search(struct slice_pool *pool, struct mc_batch *batch)
 {
 	WITH_LOCK(&pool->lock);
 	if (--batch->searches > 0)
 		return;
-	for (uint32_t i = 0; i < chunks; i++) {
+	for (uint32_t i = 0; i < pool->chunk_count; i++) {
 		for (uint32_t j = 0; j < SLICE_CHUNK_SIZE; j++) {
 			struct slice *slice = &pool->chunks[i][j];
 			if (slice->batch == batch && slice->parked)
@@ -139,7 +140,7 @@ void slices_cancel(struct slice_pool *pool, struct mc_batch *batch)
 		for (uint32_t j = 0; j < SLICE_CHUNK_SIZE; j++)
 			cancel(pool, &pool->chunks[i][j], batch);
 	}
-	end_search(pool, batch, chunks);
+	end_search(pool, batch);
 }
 
 uint32_t slices_used(struct slice_pool *pool)
