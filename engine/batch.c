@@ -210,7 +210,7 @@ static void wait_a_while(struct mc_batch *batch, uint64_t until_ns)
 
 	/* One that was being mended may have been handed over after the first look. */
 	if (atomic_load(&batch->stop))
-		slices_cancel(&batch->engine->pool, batch);
+		transfer_cancel(batch);
 	uint64_t wait_ns = how_long(batch, until_ns);
 	bool one = fabrics && !(fabrics & (fabrics - 1));
 

@@ -362,6 +362,16 @@ bool transfer_submit_one(struct slice *slice)
 
 /* --- stopping -------------------------------------------------------------------------------- */
 
+void transfer_cancel(struct mc_batch *batch)
+{
+	struct mc_engine *engine = batch->engine;
+
+	slices_cancel(&engine->pool, batch);
+	/* What has ended meanwhile is free only now, and whoever had its turn found nothing. */
+	for (unsigned i = atomic_load(&engine->starving_count); i > 0; i--)
+		feed(engine);
+}
+
 void transfer_stop(struct mc_batch *batch, enum mc_task_state state)
 {
 	int none = 0;
@@ -371,7 +381,7 @@ void transfer_stop(struct mc_batch *batch, enum mc_task_state state)
 	transfer_pump(batch);
 	mender_wake(&batch->engine->mender);
 	herald_wake(&batch->engine->herald);
-	slices_cancel(&batch->engine->pool, batch);
+	transfer_cancel(batch);
 }
 
 /* --- submit ------------------------------------------------------------------------------------

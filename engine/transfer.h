@@ -37,6 +37,9 @@ void transfer_end(struct slice *slice, enum mc_status status);
 /* End what has not ended, with this state. */
 void transfer_stop(struct mc_batch *batch, enum mc_task_state state);
 
+/* Ask for the end of what is in flight of it. */
+void transfer_cancel(struct mc_batch *batch);
+
 /* Before the batch is freed: see that nobody knows it any more. */
 void transfer_forget(struct mc_batch *batch);
 

@@ -584,6 +584,29 @@ START_TEST(a_batch_that_was_cancelled_begins_nothing_more)
 }
 END_TEST
 
+START_TEST(who_waits_for_slices_has_those_of_a_cancelled_batch)
+{
+	struct world world;
+
+	setenv("MC_SLICE_SIZE", "64", 1);
+	world_open(&world);
+	struct mc_request all = request(&world, MC_READ, 0, SIZE), one = all;
+	struct mc_batch *large = batch_of(&world, 1), *small = batch_of(&world, 1);
+	one.length = 4096;
+	ck_assert_uint_eq(SIZE / 64, SLICES_MAX);
+	atomic_store(&fake_rules.stuck, true);
+	ck_assert_int_eq(mc_batch_submit(large, &all, 1), MC_OK);
+	ck_assert_int_eq(mc_batch_submit(small, &one, 1), MC_OK);
+	mc_batch_cancel(large);
+	ck_assert_int_eq(mc_batch_wait(large, 20000), MC_CANCELLED);
+	atomic_store(&fake_rules.stuck, false);
+	ck_assert_int_eq(mc_batch_wait(small, 20000), MC_OK);
+	ck_assert_int_eq(mc_batch_free(large), MC_OK);
+	ck_assert_int_eq(mc_batch_free(small), MC_OK);
+	world_close(&world);
+}
+END_TEST
+
 START_TEST(a_deadline_ends_what_has_not_ended)
 {
 	struct world world;
@@ -774,6 +797,7 @@ static Suite *suite(void)
 	tcase_add_test(failing, a_fabric_that_takes_nothing_fails_the_task);
 	tcase_add_test(failing, cancelled_tasks_end_soon_and_say_so);
 	tcase_add_test(failing, a_batch_that_was_cancelled_begins_nothing_more);
+	tcase_add_test(failing, who_waits_for_slices_has_those_of_a_cancelled_batch);
 	tcase_add_test(failing, a_deadline_ends_what_has_not_ended);
 	tcase_add_test(failing, a_cancelled_batch_is_not_tried_again);
 	tcase_add_test(failing, ten_thousand_failed_transfers_leave_nothing);
