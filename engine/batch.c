@@ -112,14 +112,6 @@ bool batch_ended(struct mc_batch *batch)
 
 /* --- status ---------------------------------------------------------------------- */
 
-static void look_at_deadline(struct mc_batch *batch)
-{
-	uint64_t deadline_ns = atomic_load(&batch->deadline_ns);
-
-	if (deadline_ns && !atomic_load(&batch->stop) && clock_ns() >= deadline_ns)
-		transfer_stop(batch, MC_TASK_TIMEOUT);
-}
-
 static bool pending(enum mc_task_state state)
 {
 	return state == MC_TASK_PENDING || state == MC_TASK_WAITING;
@@ -142,7 +134,7 @@ enum mc_status mc_batch_status(struct mc_batch *batch, size_t task, struct mc_ta
 		return MC_OK;
 	}
 	if (pending((enum mc_task_state)atomic_load(&batch->tasks[task].state))) {
-		look_at_deadline(batch);
+		transfer_look_at_deadline(batch);
 		engine_progress(batch->engine, atomic_load(&batch->fabrics), 0);
 	}
 	status_of(&batch->tasks[task], status);
@@ -155,7 +147,7 @@ void mc_batch_summary(struct mc_batch *batch, struct mc_task_status *status)
 	bool ended = batch_ended(batch);
 
 	if (!ended) {
-		look_at_deadline(batch);
+		transfer_look_at_deadline(batch);
 		engine_progress(batch->engine, atomic_load(&batch->fabrics), 0);
 		ended = batch_ended(batch);
 	}
@@ -238,7 +230,7 @@ enum mc_status mc_batch_wait(struct mc_batch *batch, int timeout_ms)
 		timeout_ms < 0 ? UINT64_MAX : clock_ns() + (uint64_t)timeout_ms * 1000000u;
 
 	while (!batch_ended(batch)) {
-		look_at_deadline(batch);
+		transfer_look_at_deadline(batch);
 		if (until_ns != UINT64_MAX && clock_ns() >= until_ns)
 			return batch_ended(batch) ? first_failure(batch) : MC_TIMEOUT;
 		wait_a_while(batch, until_ns);

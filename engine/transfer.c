@@ -384,6 +384,14 @@ void transfer_stop(struct mc_batch *batch, enum mc_task_state state)
 	transfer_cancel(batch);
 }
 
+void transfer_look_at_deadline(struct mc_batch *batch)
+{
+	uint64_t deadline_ns = atomic_load(&batch->deadline_ns);
+
+	if (deadline_ns && !atomic_load(&batch->stop) && clock_ns() >= deadline_ns)
+		transfer_stop(batch, MC_TASK_TIMEOUT);
+}
+
 /* --- submit ------------------------------------------------------------------------------------
  */
 
@@ -474,6 +482,8 @@ void transfer_begin(struct mc_batch *batch, size_t count)
 	pthread_mutex_lock(&batch->end_lock);
 	atomic_fetch_add(&batch->submitted, count);
 	pthread_mutex_unlock(&batch->end_lock);
+	/* Of what comes too late nothing begins, not even a copy within the process. */
+	transfer_look_at_deadline(batch);
 	transfer_pump(batch);
 }
 

@@ -37,6 +37,9 @@ void transfer_end(struct slice *slice, enum mc_status status);
 /* End what has not ended, with this state. */
 void transfer_stop(struct mc_batch *batch, enum mc_task_state state);
 
+/* End it with MC_TASK_TIMEOUT if its time is over. */
+void transfer_look_at_deadline(struct mc_batch *batch);
+
 /* Ask for the end of what is in flight of it. */
 void transfer_cancel(struct mc_batch *batch);
 

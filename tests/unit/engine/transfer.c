@@ -633,6 +633,32 @@ START_TEST(a_deadline_ends_what_has_not_ended)
 }
 END_TEST
 
+START_TEST(what_is_submitted_after_the_deadline_does_not_begin)
+{
+	struct world world;
+	struct mc_engine_stats stats;
+
+	world_open(&world);
+	struct mc_batch *batch = batch_of(&world, 2);
+	struct mc_request one = request(&world, MC_READ, 0, 4096), within = one;
+	within.segment = MC_SEGMENT_LOCAL;
+	within.remote = (uint64_t)(uintptr_t)world.here + 4096;
+	memset(world.here + 4096, 1, 4096);
+	mc_batch_deadline(batch, 0);
+	usleep(1000);
+	ck_assert_int_eq(mc_batch_submit(batch, &within, 1), MC_OK);
+	ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_OK);
+	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_TIMEOUT);
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_int_eq(status_of(batch, i).state, MC_TASK_TIMEOUT);
+	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+	ck_assert_uint_eq(world.here[0], 0);
+	mc_engine_stats(world.near, &stats);
+	ck_assert_uint_eq(stats.bytes_read, 0);
+	world_close(&world);
+}
+END_TEST
+
 START_TEST(a_cancelled_batch_is_not_tried_again)
 {
 	struct world world;
@@ -799,6 +825,7 @@ static Suite *suite(void)
 	tcase_add_test(failing, a_batch_that_was_cancelled_begins_nothing_more);
 	tcase_add_test(failing, who_waits_for_slices_has_those_of_a_cancelled_batch);
 	tcase_add_test(failing, a_deadline_ends_what_has_not_ended);
+	tcase_add_test(failing, what_is_submitted_after_the_deadline_does_not_begin);
 	tcase_add_test(failing, a_cancelled_batch_is_not_tried_again);
 	tcase_add_test(failing, ten_thousand_failed_transfers_leave_nothing);
 	tcase_add_test(failing, many_threads_transfer_while_memory_comes_and_goes);
