@@ -11,6 +11,7 @@
 #include "engine/fabric/topology.h"
 #include "engine/metadata/handshake.h"
 #include "engine/notify.h"
+#include "engine/transfer.h"
 
 #define SLICE_SIZE_MAX	 (1u << 30)
 #define PROBE_TIMEOUT_MS 500u
@@ -759,8 +760,7 @@ void engine_task_ended(struct mc_engine *engine, struct task *task, enum mc_task
 	atomic_fetch_add(
 		state == MC_TASK_COMPLETED ? &engine->tasks_completed : &engine->tasks_failed, 1);
 	atomic_fetch_sub(&engine->tasks, 1);
-	if (task->segment)
-		segment_done(task->segment);
+	transfer_let_go(engine, task);
 }
 
 void mc_engine_stats(struct mc_engine *engine, struct mc_engine_stats *stats)

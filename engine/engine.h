@@ -75,7 +75,7 @@ MC_MUST_CHECK enum mc_status engine_region_text(struct mc_engine *engine, const 
 /* Make progress on those fabrics (bit i: fabric i). */
 void engine_progress(struct mc_engine *engine, uint32_t fabrics, uint64_t timeout_ns);
 
-/* Count a task that has ended, and let its segment go. */
+/* Count a task that has ended, and let go of what it used. */
 void engine_task_ended(struct mc_engine *engine, struct task *task, enum mc_task_state state);
 
 #endif

@@ -173,24 +173,59 @@ void region_done(struct region *region)
 	MUST(before > 0);
 }
 
-bool region_covers(struct region_table *table, const void *memory, uint64_t length)
+/* The region that holds this byte, and how many of these bytes it holds; NULL: none. */
+static struct region *piece_locked(const struct region_table *table, uintptr_t address,
+				   uint64_t length, uint64_t *held)
+{
+	struct region *region = find_locked(table, address);
+
+	if (!region || !region->ready)
+		return NULL;
+	uint64_t left = region->length - (address - (uintptr_t)region->memory);
+	*held = left < length ? left : length;
+	return region;
+}
+
+static bool covers_locked(const struct region_table *table, uintptr_t address, uint64_t length)
+{
+	uint64_t held = 0;
+
+	for (uint64_t done = 0; done < length; done += held) {
+		if (!piece_locked(table, address + done, length - done, &held))
+			return false;
+	}
+	return true;
+}
+
+bool region_hold(struct region_table *table, const void *memory, uint64_t length)
 {
 	uintptr_t address = (uintptr_t)memory;
-	bool covered = address <= UINTPTR_MAX - length;
+	uint64_t held = 0;
 
+	if (address > UINTPTR_MAX - length)
+		return false;
 	pthread_rwlock_rdlock(&table->lock);
-	while (covered && length > 0) {
-		const struct region *region = find_locked(table, address);
-		covered = region && region->ready;
-		if (!covered)
-			break;
-		uint64_t left = region->length - (address - (uintptr_t)region->memory);
-		uint64_t step = left < length ? left : length;
-		address += step;
-		length -= step;
+	bool covered = covers_locked(table, address, length);
+	for (uint64_t done = 0; covered && done < length; done += held) {
+		struct region *region = piece_locked(table, address + done, length - done, &held);
+		atomic_fetch_add(&region->users, 1);
 	}
 	pthread_rwlock_unlock(&table->lock);
 	return covered;
+}
+
+void region_release(struct region_table *table, const void *memory, uint64_t length)
+{
+	uint64_t held = 0;
+
+	pthread_rwlock_rdlock(&table->lock);
+	for (uint64_t done = 0; done < length; done += held) {
+		struct region *region =
+			piece_locked(table, (uintptr_t)memory + done, length - done, &held);
+		MUST(region != NULL);
+		region_done(region);
+	}
+	pthread_rwlock_unlock(&table->lock);
 }
 
 bool region_copyable(struct region_table *table, const void *memory, uint64_t length)

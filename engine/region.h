@@ -93,8 +93,12 @@ void region_remove(struct region_table *table, struct region *region);
 struct region *region_use(struct region_table *table, const void *memory);
 void region_done(struct region *region);
 
-/* All of these bytes are registered, in one region or in several side by side. */
-bool region_covers(struct region_table *table, const void *memory, uint64_t length);
+/*
+ * Count as used what holds these bytes, one region or several side by side, until
+ * region_release().  False: not all of them are registered, and nothing was counted.
+ */
+bool region_hold(struct region_table *table, const void *memory, uint64_t length);
+void region_release(struct region_table *table, const void *memory, uint64_t length);
 
 /* None of what is registered of these bytes is a GPU's. */
 bool region_copyable(struct region_table *table, const void *memory, uint64_t length);

@@ -423,12 +423,25 @@ static enum mc_status check_within(struct mc_engine *engine, const struct mc_req
 {
 	void *other = (void *)(uintptr_t)request->remote;
 
-	if (!region_covers(&engine->regions, other, request->length))
+	if (!region_hold(&engine->regions, other, request->length))
 		return MC_ACCESS;
-	return region_copyable(&engine->regions, request->local, request->length) &&
-			       region_copyable(&engine->regions, other, request->length)
-		       ? MC_OK
-		       : MC_NOT_SUPPORTED;
+	if (region_copyable(&engine->regions, request->local, request->length) &&
+	    region_copyable(&engine->regions, other, request->length))
+		return MC_OK;
+	region_release(&engine->regions, other, request->length);
+	return MC_NOT_SUPPORTED;
+}
+
+static enum mc_status check_segment(struct mc_engine *engine, const struct mc_request *request,
+				    struct task *task)
+{
+	task->segment = segment_use(&engine->segments, request->segment);
+	if (!task->segment)
+		return MC_NOT_FOUND;
+	enum mc_status status = check_remote(engine, task->segment, request);
+	if (status)
+		segment_done(STEAL(task->segment));
+	return status;
 }
 
 static enum mc_status check(struct mc_engine *engine, const struct mc_request *request,
@@ -438,22 +451,28 @@ static enum mc_status check(struct mc_engine *engine, const struct mc_request *r
 
 	if ((request->opcode != MC_READ && request->opcode != MC_WRITE) ||
 	    request->remote > UINT64_MAX - request->length ||
-	    !region_covers(&engine->regions, request->local, request->length))
+	    !region_hold(&engine->regions, request->local, request->length))
 		return MC_INVALID;
 	*task = (struct task){.request = *request};
 	atomic_store(&task->open, 1);
 	atomic_store(&task->state, MC_TASK_PENDING);
-	if (local)
-		return check_within(engine, request);
-	task->segment = segment_use(&engine->segments, request->segment);
-	if (!task->segment)
-		return MC_NOT_FOUND;
-	enum mc_status status = check_remote(engine, task->segment, request);
-	if (status) {
-		segment_done(task->segment);
-		task->segment = NULL;
-	}
+	enum mc_status status =
+		local ? check_within(engine, request) : check_segment(engine, request, task);
+	if (status)
+		region_release(&engine->regions, request->local, request->length);
 	return status;
+}
+
+void transfer_let_go(struct mc_engine *engine, struct task *task)
+{
+	const struct mc_request *request = &task->request;
+
+	region_release(&engine->regions, request->local, request->length);
+	if (task->segment)
+		segment_done(task->segment);
+	else
+		region_release(&engine->regions, (void *)(uintptr_t)request->remote,
+			       request->length);
 }
 
 enum mc_status transfer_check(struct mc_batch *batch, size_t first,
@@ -464,10 +483,8 @@ enum mc_status transfer_check(struct mc_batch *batch, size_t first,
 			check(batch->engine, &requests[i], &batch->tasks[first + i]);
 		if (!status)
 			continue;
-		while (i-- > 0) {
-			if (batch->tasks[first + i].segment)
-				segment_done(batch->tasks[first + i].segment);
-		}
+		while (i-- > 0)
+			transfer_let_go(batch->engine, &batch->tasks[first + i]);
 		return status;
 	}
 	return MC_OK;

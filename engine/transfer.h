@@ -28,6 +28,8 @@ bool transfer_submit_one(struct slice *slice);
 /* Look at requests before they become the tasks from first on; all or none. */
 MC_MUST_CHECK enum mc_status transfer_check(struct mc_batch *batch, size_t first,
 					    const struct mc_request *requests, size_t count);
+/* A task that was looked at needs its memory and its segment no more. */
+void transfer_let_go(struct mc_engine *engine, struct task *task);
 /* Begin that many tasks, which have been looked at. */
 void transfer_begin(struct mc_batch *batch, size_t count);
 

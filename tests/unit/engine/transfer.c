@@ -318,6 +318,39 @@ START_TEST(more_slices_than_the_pool_has_are_moved)
 }
 END_TEST
 
+/* Of several regions side by side, the last may be reached much later than the first. */
+START_TEST(memory_of_a_task_that_has_not_been_cut_is_in_use)
+{
+	struct world world;
+	uint8_t *other = map();
+
+	setenv("MC_SLICE_SIZE", "4096", 1);
+	world_open(&world);
+	uint8_t *last = world.here + SIZE - 4096;
+	ck_assert_int_eq(mc_engine_unregister(world.near, world.here), MC_OK);
+	ck_assert_int_eq(mc_engine_register(world.near, world.here, SIZE - 4096, "cpu:0", 0),
+			 MC_OK);
+	ck_assert_int_eq(mc_engine_register(world.near, last, 4096, "cpu:0", 0), MC_OK);
+	ck_assert_int_eq(mc_engine_register(world.near, other, 8192, "cpu:0", 0), MC_OK);
+	struct mc_batch *batch = batch_of(&world, 2);
+	struct mc_request both[] = {
+		request(&world, MC_READ, 0, SIZE),
+		{MC_READ, other, MC_SEGMENT_LOCAL, (uint64_t)(uintptr_t)other + 4096, 4096}};
+	atomic_store(&fake_rules.room, 1);
+	atomic_store(&fake_rules.stuck, true);
+	ck_assert_int_eq(mc_batch_submit(batch, both, 2), MC_OK);
+	ck_assert_int_eq(mc_engine_unregister(world.near, last), MC_BUSY);
+	ck_assert_int_eq(mc_engine_unregister(world.near, other), MC_BUSY);
+	atomic_store(&fake_rules.stuck, false);
+	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_OK);
+	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+	ck_assert_int_eq(mc_engine_unregister(world.near, last), MC_OK);
+	ck_assert_int_eq(mc_engine_unregister(world.near, other), MC_OK);
+	munmap(other, SIZE);
+	world_close(&world);
+}
+END_TEST
+
 /* --- refused ----------------------------------------------------------------------- */
 
 START_TEST(wrong_requests_are_refused_and_nothing_of_their_call_begins)
@@ -344,6 +377,7 @@ START_TEST(wrong_requests_are_refused_and_nothing_of_their_call_begins)
 	ck_assert_uint_eq(stats.tasks, 0);
 	ck_assert_int_eq(mc_batch_wait(batch, 0), MC_OK);
 	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+	ck_assert_int_eq(mc_engine_unregister(world.near, world.here), MC_OK);
 	world_close(&world);
 }
 END_TEST
@@ -813,6 +847,7 @@ static Suite *suite(void)
 	tcase_add_test(right, the_local_segment_is_copied_within);
 	tcase_add_test(right, what_finds_no_room_goes_on_later);
 	tcase_add_test(right, more_slices_than_the_pool_has_are_moved);
+	tcase_add_test(right, memory_of_a_task_that_has_not_been_cut_is_in_use);
 	tcase_add_test(right, wrong_requests_are_refused_and_nothing_of_their_call_begins);
 	tcase_add_test(right, the_processor_copies_nothing_of_a_gpu);
 	tcase_add_test(right, what_its_fabric_cannot_touch_fails_alone_and_is_let_go);
