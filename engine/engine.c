@@ -525,7 +525,7 @@ static enum mc_status start(struct mc_engine *engine, const struct mc_engine_con
 		goto err_fabrics;
 	status = notify_listen(engine, config);
 	if (status)
-		goto err_segments;
+		goto err_listener;
 	status = mender_start(&engine->mender, engine);
 	if (status)
 		goto err_listener;
@@ -537,7 +537,6 @@ static enum mc_status start(struct mc_engine *engine, const struct mc_engine_con
 	mender_stop(&engine->mender);
 err_listener:
 	handshake_close(engine->listener);
-err_segments:
 	segments_fini(&engine->segments);
 err_fabrics:
 	close_fabrics(engine);

@@ -24,6 +24,7 @@
 #include "engine/metadata/segment_desc.h"
 #include "tests/support/suite.h"
 #include "tests/support/usage.h"
+#include "tests/unit/engine/fake.h"
 
 #define STORE "memory://notify"
 #define SIZE  65536u
@@ -504,6 +505,45 @@ static bool is_as_before(struct pair *pair, const struct usage *before)
 	       usage_fits(&now, before);
 }
 
+static void set_stack_size(size_t size)
+{
+	pthread_attr_t attributes;
+
+	pthread_attr_init(&attributes);
+	ck_assert_int_eq(pthread_attr_setstacksize(&attributes, size), 0);
+	ck_assert_int_eq(pthread_setattr_default_np(&attributes), 0);
+	pthread_attr_destroy(&attributes);
+}
+
+/* After this fabric no thread can be started: there is no room for its stack. */
+static enum mc_status open_the_last_thread(const struct fabric_config *config,
+					   struct fabric **fabric)
+{
+	enum mc_status status = fake_open(config, fabric);
+
+	set_stack_size((size_t)1 << 46);
+	return status;
+}
+
+START_TEST(an_engine_that_cannot_listen_leaves_nothing)
+{
+	struct mc_engine_config config = {
+		.metadata = STORE, .name = "none", .listen = "127.0.0.1", .notifications = true};
+	struct fabric_ops last = *fake_table[0];
+	const struct fabric_ops *const table[] = {&last, NULL};
+	struct mc_engine *engine;
+
+	last.open = open_the_last_thread;
+	for (int i = 0; i < 2; i++) {
+		struct usage before = usage_settled();
+		ck_assert_int_eq(engine_open(&config, table, &engine), MC_NO_MEMORY);
+		set_stack_size(1u << 20);
+		if (i > 0)
+			ck_assert_int_eq(usage_settled().descriptors, before.descriptors);
+	}
+}
+END_TEST
+
 START_TEST(ten_thousand_failures_leave_nothing)
 {
 	const struct kind *kind = &kinds[_i];
@@ -557,6 +597,7 @@ int main(void)
 	tcase_add_test(tc, a_peer_that_restarted_is_told_where_it_is_now);
 	tcase_add_test(tc, a_peer_that_stops_or_dies_fails_its_own_only);
 	tcase_add_test(tc, garbage_is_no_notification);
+	tcase_add_test(tc, an_engine_that_cannot_listen_leaves_nothing);
 	tcase_add_loop_test(tc, ten_thousand_failures_leave_nothing, 0, (int)ARRAY_SIZE(kinds));
 	suite_add_tcase(s, tc);
 	return suite_run(s);
