@@ -89,6 +89,14 @@ static bool another_path(struct slice *slice)
 	return paths > 1;
 }
 
+/* Look at it again later. */
+static void put_back(struct mender *mender, struct slice *slice, uint64_t pause_ns)
+{
+	slice->due_ns = clock_ns() + pause_ns;
+	WITH_LOCK(&mender->lock);
+	append_locked(mender, slice);
+}
+
 static void try_again(struct mc_engine *engine, struct slice *slice)
 {
 	enum mc_status status = MC_OK;
@@ -96,7 +104,13 @@ static void try_again(struct mc_engine *engine, struct slice *slice)
 
 	if (!moved || slice->tries % 2 == 0) {
 		/* A store that is silent is no reason to give up: the peer may be there. */
-		(void)!segment_refresh(&engine->segments, slice->task->segment, slice->target);
+		enum mc_status asked =
+			segment_refresh(&engine->segments, slice->task->segment, slice->target);
+		/* The descriptor is young, and yet it may be older than the refusal. */
+		if (asked == MC_AGAIN && slice->why == MC_ACCESS && slice->tries == 1) {
+			put_back(&engine->mender, slice, SEGMENT_MOMENT_NS);
+			return;
+		}
 		status = aim_anew(engine, slice);
 	}
 	if (status) {
@@ -107,9 +121,7 @@ static void try_again(struct mc_engine *engine, struct slice *slice)
 	if (transfer_submit_one(slice))
 		return;
 	atomic_fetch_add(&slice->batch->mending, 1);
-	slice->due_ns = clock_ns() + NO_ROOM_NS;
-	WITH_LOCK(&engine->mender.lock);
-	append_locked(&engine->mender, slice);
+	put_back(&engine->mender, slice, NO_ROOM_NS);
 }
 
 /* --- the thread ------------------------------------------------------------------------ */

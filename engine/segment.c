@@ -2,12 +2,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 
-#define REFRESH_NS 20000000ull /* a descriptor is not fetched more often than that */
+#define LOOK_NS 1000000 /* between looks whether it is time to ask */
 
 enum mc_status segments_init(struct segments *segments, struct segment_cache *cache,
 			     struct fabric *const *fabrics, uint32_t fabric_count)
@@ -359,28 +360,59 @@ struct target *segment_target(struct segments *segments, struct segment *segment
 	return segment->target;
 }
 
-/* Ask the store, unless somebody just did and has put another target there. */
+enum turn { TURN_NEWER, TURN_ASK, TURN_LATER };
+
+/* Whether to ask the store, or whether somebody has done so, or just has begun to. */
+static enum turn take_turn(struct segments *segments, struct segment *segment,
+			   const struct target *stale)
+{
+	WITH_LOCK(&segments->lock);
+	uint64_t now_ns = clock_ns();
+
+	if (segment->target != stale)
+		return TURN_NEWER;
+	if (now_ns - segment->refreshed_ns < SEGMENT_MOMENT_NS)
+		return TURN_LATER;
+	segment->refreshed_ns = now_ns;
+	return TURN_ASK;
+}
+
+static enum mc_status ask(struct segments *segments, struct segment *segment,
+			  const struct target *stale)
+{
+	uint64_t asked_ns = clock_ns();
+	struct segment_desc *desc;
+	struct target *target;
+	enum mc_status status =
+		segment_cache_refresh(segments->cache, segment->name, stale->desc, &desc);
+
+	if (!status)
+		status = target_new(segments, desc, stale, &target);
+	if (status)
+		return status == MC_AGAIN ? MC_UNREACHABLE : status;
+	target->asked_ns = asked_ns;
+	set_target(segments, segment, target);
+	return MC_OK;
+}
+
 enum mc_status segment_refresh(struct segments *segments, struct segment *segment,
 			       const struct target *stale)
 {
-	struct segment_desc *desc;
-	struct target *target;
+	enum turn turn = take_turn(segments, segment, stale);
 
-	pthread_mutex_lock(&segments->lock);
-	bool fresh = segment->target != stale || clock_ns() - segment->refreshed_ns < REFRESH_NS;
-	if (!fresh)
-		segment->refreshed_ns = clock_ns();
-	pthread_mutex_unlock(&segments->lock);
-	if (fresh)
-		return MC_OK;
-	enum mc_status status =
-		segment_cache_refresh(segments->cache, segment->name, stale->desc, &desc);
-	if (status)
-		return status;
-	status = target_new(segments, desc, stale, &target);
-	if (!status)
-		set_target(segments, segment, target);
-	return status;
+	if (turn == TURN_ASK)
+		return ask(segments, segment, stale);
+	return turn == TURN_NEWER ? MC_OK : MC_AGAIN;
+}
+
+enum mc_status segment_renew(struct segments *segments, struct segment *segment,
+			     const struct target *stale)
+{
+	enum turn turn;
+
+	while ((turn = take_turn(segments, segment, stale)) == TURN_LATER)
+		nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+	return turn == TURN_NEWER ? MC_OK : ask(segments, segment, stale);
 }
 
 static enum mc_status sync_one(struct segments *segments, mc_segment_id id)

@@ -9,7 +9,7 @@
  *
  * Ownership   Counted: a segment by those who opened it and by tasks, a target
  *             by its segment and slices, a channel by targets.
- * Threads     Any thread.  segment_open, segment_refresh wait for the network;
+ * Threads     Any thread.  segment_open, segment_refresh, segment_renew wait for the network;
  *             segment_collect disconnects, and so may not be called from done().
  * Errors      As mc_segment_open(); segment_refresh as segment_cache_refresh().
  * Limits      SEGMENTS_MAX names.
@@ -37,7 +37,8 @@ struct target {
 	struct segment_desc *desc;
 	struct channel *channel;
 	struct segments *segments;
-	uint64_t size; /* of a segment of files: of all */
+	uint64_t size;	   /* of a segment of files: of all */
+	uint64_t asked_ns; /* when the store was asked for it; 0: nobody knows */
 	atomic_uint references;
 };
 
@@ -94,9 +95,18 @@ void target_unref(struct target *target);
 MC_MUST_CHECK enum mc_status target_find(const struct target *target, uint64_t remote,
 					 const struct segment_buffer **buffer, uint64_t *left);
 
-/* Get a newer target than this one, unless that was tried a moment ago. */
+/*
+ * Get a newer target than this one.  The store is not asked more often than once in
+ * SEGMENT_MOMENT_NS.
+ *
+ * MC_AGAIN   that was tried a moment ago, or somebody is at it
+ */
+#define SEGMENT_MOMENT_NS 20000000ull
 MC_MUST_CHECK enum mc_status segment_refresh(struct segments *segments, struct segment *segment,
 					     const struct target *stale);
+/* Likewise, but wait for that moment to pass. */
+MC_MUST_CHECK enum mc_status segment_renew(struct segments *segments, struct segment *segment,
+					   const struct target *stale);
 
 /* Fetch the descriptors of all, or of one name, anew. */
 MC_MUST_CHECK enum mc_status segments_sync(struct segments *segments, const char *name);

@@ -395,24 +395,33 @@ void transfer_look_at_deadline(struct mc_batch *batch)
 /* --- submit ------------------------------------------------------------------------------------
  */
 
+/* All of what is wanted is in the segment. */
+static enum mc_status find_all(const struct target *target, const struct mc_request *request)
+{
+	const struct segment_buffer *buffer;
+	uint64_t left = 0;
+
+	for (uint64_t done = 0; done < request->length; done += left) {
+		enum mc_status status = target_find(target, request->remote + done, &buffer, &left);
+		if (status)
+			return status;
+	}
+	return MC_OK;
+}
+
 static enum mc_status check_remote(struct mc_engine *engine, struct segment *segment,
 				   const struct mc_request *request)
 {
 	struct target *target = segment_target(&engine->segments, segment);
-	enum mc_status status = MC_OK;
+	enum mc_status status = find_all(target, request);
+	uint64_t since_ns = status ? clock_ns() : 0;
 
-	for (uint64_t done = 0; done < request->length && !status;) {
-		const struct segment_buffer *buffer;
-		uint64_t left;
-		status = target_find(target, request->remote + done, &buffer, &left);
-		done += status ? 0 : left;
-	}
-	if (status && !segment_refresh(&engine->segments, segment, target)) {
-		struct target *newer = segment_target(&engine->segments, segment);
-		bool other = newer != target;
-		target_unref(newer);
+	/* What was asked for before that may be older than the memory is. */
+	while (status && target->asked_ns < since_ns &&
+	       segment_renew(&engine->segments, segment, target) == MC_OK) {
 		target_unref(target);
-		return other ? check_remote(engine, segment, request) : status;
+		target = segment_target(&engine->segments, segment);
+		status = find_all(target, request);
 	}
 	target_unref(target);
 	return status;

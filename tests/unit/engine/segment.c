@@ -61,6 +61,121 @@ START_TEST(what_is_reached_alike_is_connected_once)
 }
 END_TEST
 
+/* --- what a peer registers while it is known ------------------------------------------------- */
+
+#define PART 4096u
+
+static uint8_t here[PART], there[8 * PART];
+
+static enum mc_status read_part(struct mc_engine *engine, mc_segment_id segment, size_t part)
+{
+	struct mc_request request = {MC_READ, here, segment,
+				     (uint64_t)(uintptr_t)(there + part * PART), PART};
+	struct mc_batch *batch;
+
+	ck_assert_int_eq(mc_batch_new(engine, 1, &batch), MC_OK);
+	enum mc_status status = mc_batch_submit(batch, &request, 1);
+	if (!status)
+		status = mc_batch_wait(batch, 20000);
+	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+	return status;
+}
+
+struct pair {
+	struct mc_engine *near, *far;
+	mc_segment_id segment;
+};
+
+static void pair_open(struct pair *pair)
+{
+	struct mc_engine_config config = {.metadata = "memory://segment", .name = "near"};
+
+	ck_assert_int_eq(engine_open(&config, fake_table, &pair->near), MC_OK);
+	config.name = "far";
+	ck_assert_int_eq(engine_open(&config, fake_table, &pair->far), MC_OK);
+	ck_assert_int_eq(mc_engine_register(pair->near, here, PART, "cpu:0", MC_REGION_LOCAL),
+			 MC_OK);
+	ck_assert_int_eq(mc_segment_open(pair->near, "far", 0, &pair->segment), MC_OK);
+}
+
+static void register_part(const struct pair *pair, size_t part)
+{
+	ck_assert_int_eq(mc_engine_register(pair->far, there + part * PART, PART, "cpu:0",
+					    MC_REGION_DEFAULT),
+			 MC_OK);
+}
+
+static void pair_close(struct pair *pair)
+{
+	mc_engine_close(pair->near);
+	mc_engine_close(pair->far);
+}
+
+START_TEST(memory_is_found_however_soon_after_other_memory)
+{
+	struct pair pair;
+
+	pair_open(&pair);
+	for (size_t part = 0; part < 8; part++) {
+		register_part(&pair, part);
+		ck_assert_int_eq(read_part(pair.near, pair.segment, part), MC_OK);
+	}
+	ck_assert_int_eq(read_part(pair.near, pair.segment, 8), MC_ACCESS);
+	pair_close(&pair);
+}
+END_TEST
+
+START_TEST(who_is_refused_asks_anew_however_soon)
+{
+	struct pair pair;
+
+	pair_open(&pair);
+	register_part(&pair, 0);
+	ck_assert_int_eq(read_part(pair.near, pair.segment, 0), MC_OK);
+	atomic_store(&fake_rules.failure, (int)MC_ACCESS);
+	atomic_store(&fake_rules.fail_count, 1);
+	atomic_store(&fake_rules.fail_paths, 7);
+	ck_assert_int_eq(read_part(pair.near, pair.segment, 0), MC_OK);
+	atomic_store(&fake_rules.fail_count, -1);
+	ck_assert_int_eq(read_part(pair.near, pair.segment, 0), MC_ACCESS);
+	pair_close(&pair);
+}
+END_TEST
+
+static void *find_part(void *argument)
+{
+	struct pair *pair = argument;
+	struct mc_segment_buffer buffers[8];
+	struct mc_request request = {MC_READ, here, pair->segment, (uint64_t)(uintptr_t)there,
+				     PART};
+	struct mc_batch *batch;
+	size_t count = ARRAY_SIZE(buffers);
+
+	ck_assert_int_eq(mc_batch_new(pair->near, 1, &batch), MC_OK);
+	ck_assert_int_eq(mc_batch_submit(batch, &request, 1), MC_OK);
+	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_OK);
+	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+	ck_assert_int_eq(mc_segment_buffers(pair->near, pair->segment, buffers, &count), MC_OK);
+	ck_assert_uint_eq(count, 1);
+	return NULL;
+}
+
+START_TEST(many_that_look_for_new_memory_at_once_all_find_it)
+{
+	enum { THREADS = 8 };
+	pthread_t threads[THREADS];
+	struct pair pair;
+
+	pair_open(&pair);
+	register_part(&pair, 0);
+	for (size_t i = 0; i < THREADS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, find_part, &pair), 0);
+	for (size_t i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	pair_close(&pair);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("segment");
@@ -68,6 +183,9 @@ int main(void)
 
 	log_set_level("error");
 	tcase_add_loop_test(tc, what_is_reached_alike_is_connected_once, 0, ARRAY_SIZE(rows));
+	tcase_add_test(tc, memory_is_found_however_soon_after_other_memory);
+	tcase_add_test(tc, who_is_refused_asks_anew_however_soon);
+	tcase_add_loop_test(tc, many_that_look_for_new_memory_at_once_all_find_it, 0, 10);
 	suite_add_tcase(s, tc);
 	return suite_run(s);
 }
