@@ -318,39 +318,6 @@ START_TEST(more_slices_than_the_pool_has_are_moved)
 }
 END_TEST
 
-/* Of several regions side by side, the last may be reached much later than the first. */
-START_TEST(memory_of_a_task_that_has_not_been_cut_is_in_use)
-{
-	struct world world;
-	uint8_t *other = map();
-
-	setenv("MC_SLICE_SIZE", "4096", 1);
-	world_open(&world);
-	uint8_t *last = world.here + SIZE - 4096;
-	ck_assert_int_eq(mc_engine_unregister(world.near, world.here), MC_OK);
-	ck_assert_int_eq(mc_engine_register(world.near, world.here, SIZE - 4096, "cpu:0", 0),
-			 MC_OK);
-	ck_assert_int_eq(mc_engine_register(world.near, last, 4096, "cpu:0", 0), MC_OK);
-	ck_assert_int_eq(mc_engine_register(world.near, other, 8192, "cpu:0", 0), MC_OK);
-	struct mc_batch *batch = batch_of(&world, 2);
-	struct mc_request both[] = {
-		request(&world, MC_READ, 0, SIZE),
-		{MC_READ, other, MC_SEGMENT_LOCAL, (uint64_t)(uintptr_t)other + 4096, 4096}};
-	atomic_store(&fake_rules.room, 1);
-	atomic_store(&fake_rules.stuck, true);
-	ck_assert_int_eq(mc_batch_submit(batch, both, 2), MC_OK);
-	ck_assert_int_eq(mc_engine_unregister(world.near, last), MC_BUSY);
-	ck_assert_int_eq(mc_engine_unregister(world.near, other), MC_BUSY);
-	atomic_store(&fake_rules.stuck, false);
-	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_OK);
-	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
-	ck_assert_int_eq(mc_engine_unregister(world.near, last), MC_OK);
-	ck_assert_int_eq(mc_engine_unregister(world.near, other), MC_OK);
-	munmap(other, SIZE);
-	world_close(&world);
-}
-END_TEST
-
 /* --- refused ----------------------------------------------------------------------- */
 
 START_TEST(wrong_requests_are_refused_and_nothing_of_their_call_begins)
@@ -406,70 +373,6 @@ START_TEST(the_processor_copies_nothing_of_a_gpu)
 	ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_OK);
 	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_OK);
 	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
-	world_close(&world);
-}
-END_TEST
-
-/* A second fabric, which reaches GPUs and no peer. */
-static enum mc_status register_any(struct fabric *fabric, const struct fabric_region *region,
-				   struct segment_buffer *buffer, const void **key)
-{
-	struct fabric_region plain = *region;
-
-	plain.location = "cpu:0";
-	return fake_register(fabric, &plain, buffer, key);
-}
-
-static enum mc_status connect_none(struct fabric *fabric, const struct segment_desc *desc,
-				   struct fabric_peer **peer)
-{
-	(void)fabric, (void)desc, (void)peer;
-	return MC_NOT_SUPPORTED;
-}
-
-static struct fabric_ops second_ops;
-
-static enum mc_status open_second(const struct fabric_config *config, struct fabric **fabric)
-{
-	enum mc_status status = fake_open(config, fabric);
-
-	(*fabric)->ops = &second_ops;
-	return status;
-}
-
-START_TEST(what_its_fabric_cannot_touch_fails_alone_and_is_let_go)
-{
-	static const struct fabric_ops *const both[] = {&fake_ops, &second_ops, NULL};
-	struct mc_engine_config config = {.metadata = "memory://transfer", .name = "two"};
-	struct world world;
-	struct mc_engine *two;
-	struct mc_batch *batch;
-	mc_segment_id segment;
-	uint8_t *gpu = map(), *plain = map();
-
-	world_open(&world);
-	second_ops = fake_ops;
-	second_ops.name = "second";
-	second_ops.open = open_second;
-	second_ops.register_region = register_any;
-	second_ops.connect = connect_none;
-	ck_assert_int_eq(engine_open(&config, both, &two), MC_OK);
-	ck_assert_int_eq(mc_engine_register(two, gpu, SIZE, "cuda:0", 0), MC_OK);
-	ck_assert_int_eq(mc_engine_register(two, plain, SIZE, "cpu:0", 0), MC_OK);
-	ck_assert_int_eq(mc_segment_open(two, "far", 0, &segment), MC_OK);
-	struct mc_request requests[] = {
-		{MC_READ, gpu, segment, (uint64_t)(uintptr_t)world.there, 4096},
-		{MC_READ, plain, segment, (uint64_t)(uintptr_t)world.there, 4096},
-	};
-	ck_assert_int_eq(mc_batch_new(two, 2, &batch), MC_OK);
-	ck_assert_int_eq(mc_batch_submit(batch, requests, 2), MC_OK);
-	ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_NOT_SUPPORTED);
-	ck_assert_int_eq(status_of(batch, 1).state, MC_TASK_COMPLETED);
-	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
-	ck_assert_int_eq(mc_engine_unregister(two, gpu), MC_OK);
-	mc_engine_close(two);
-	munmap(gpu, SIZE);
-	munmap(plain, SIZE);
 	world_close(&world);
 }
 END_TEST
@@ -847,10 +750,8 @@ static Suite *suite(void)
 	tcase_add_test(right, the_local_segment_is_copied_within);
 	tcase_add_test(right, what_finds_no_room_goes_on_later);
 	tcase_add_test(right, more_slices_than_the_pool_has_are_moved);
-	tcase_add_test(right, memory_of_a_task_that_has_not_been_cut_is_in_use);
 	tcase_add_test(right, wrong_requests_are_refused_and_nothing_of_their_call_begins);
 	tcase_add_test(right, the_processor_copies_nothing_of_a_gpu);
-	tcase_add_test(right, what_its_fabric_cannot_touch_fails_alone_and_is_let_go);
 	tcase_add_test(right, registrations_do_not_overlap);
 	tcase_add_test(failing, a_path_that_fails_is_left_for_another);
 	tcase_add_loop_test(failing, what_fails_everywhere_fails_the_task_and_says_why, 0,
