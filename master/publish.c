@@ -327,9 +327,11 @@ static enum mc_status announce_known(struct call *call, const struct item *item,
 		return MC_NOT_FOUND;
 	/* A version whose publication did not get here, or not into the journal. */
 	if (!same && attr->version > entry->version) {
+		/* As what is new: only a file is taken in, else it was only asked for. */
+		if (item->kind != MC_REPLICA_PRIMARY || !S_ISREG(attr->mode))
+			return MC_NOT_FOUND;
 		call->session->announcement.newer++;
-		return item->kind == MC_REPLICA_PRIMARY ? republish(call, entry, attr)
-							: MC_NOT_FOUND;
+		return republish(call, entry, attr);
 	}
 	enum mc_replica_kind said = (enum mc_replica_kind)item->kind;
 	enum mc_replica_kind kind = rank_returned(call->master, entry, call->session->node, said);

@@ -222,9 +222,10 @@
  * ANNOUNCE tells what a pool holds, after HELLO.  Per item: MC_OK and the
  * attributes as recorded (perhaps renamed: then the attr is the truth and
  * PATH tells where), or MC_NOT_FOUND: it was removed or replaced, delete it.
- * An object that the master has never heard of is adopted under its path, if its
- * mode is that of a file: with mode 0 it is only asked for.  HELLO of a node ends
- * the node's session before, and what that one still had to do.
+ * An object that the master has never heard of is adopted under its path, and a
+ * version that is newer than its own is taken over, if the mode is that of a file:
+ * with mode 0 it is only asked for.  HELLO of a node ends the node's session before,
+ * and what that one still had to do.
  * ANNOUNCED ends it: replicas of this node that were not announced are gone.
  *
  * STEP_DOWN makes the leader of several masters refuse changes, and give its lead

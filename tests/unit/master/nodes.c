@@ -277,9 +277,27 @@ START_TEST(what_is_only_asked_for_is_not_adopted)
 	tell.mode = 0;
 	ck_assert_int_eq(announce_attr(&node, "key", &tell, NULL), MC_OK);
 	ck_assert_uint_eq(raw_stat(&watcher, "key").mode, S_IFREG | 0644);
+	/* Nor is a version that the master does not have. */
+	tell.version = 101;
+	ck_assert_int_eq(announce_attr(&node, "key", &tell, NULL), MC_NOT_FOUND);
+	ck_assert_uint_eq(raw_stat(&watcher, "key").mode, S_IFREG | 0644);
+	ck_assert_uint_eq(raw_stat(&watcher, "key").version, 100);
 	tell.id = 77;
 	ck_assert_int_eq(announce_attr(&node, "other", &tell, NULL), MC_NOT_FOUND);
 	ck_assert_int_eq(seen("other"), MC_NOT_FOUND);
+	raw_close(&node);
+}
+END_TEST
+
+START_TEST(an_object_never_becomes_a_directory)
+{
+	struct raw node;
+
+	raw_node(&node, mc_master_socket(master), 1);
+	struct mc_attr tell = raw_attr(raw_put(&node, MC_ROOT_ID, "key"), 101, 4096);
+	tell.mode = S_IFDIR | 0755;
+	ck_assert_int_eq(announce_attr(&node, "key", &tell, NULL), MC_NOT_FOUND);
+	ck_assert_uint_eq(raw_stat(&watcher, "key").mode, S_IFREG | 0644);
 	raw_close(&node);
 }
 END_TEST
@@ -324,6 +342,7 @@ END_TEST
 static void add(TCase *tc)
 {
 	tcase_add_test(tc, what_is_only_asked_for_is_not_adopted);
+	tcase_add_test(tc, an_object_never_becomes_a_directory);
 	tcase_add_test(tc, what_was_recorded_under_a_raised_version_is_known);
 	tcase_add_test(tc, the_next_session_of_a_node_ends_the_one_before);
 	tcase_add_test(tc, a_lost_node_hides_its_objects_until_it_announces_them);
