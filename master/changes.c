@@ -185,7 +185,7 @@ void mkdir_read(struct reader *r, struct item *item)
 	item->attr.mode = get_u32(r);
 	item->attr.uid = get_u32(r);
 	item->attr.gid = get_u32(r);
-	if (item->id > MC_ID_MAX)
+	if (item->id > MC_OFFER_MAX)
 		r->failed = true;
 }
 

@@ -17,12 +17,20 @@
 
 #define MADE_MODE 0755u /* of directories that a path brings with it */
 
+/* The attributes of what a node brings: ids and versions will grow from these. */
+static void offer_read(struct reader *r, struct mc_attr *attr)
+{
+	get_attr(r, attr);
+	if (attr->id > MC_OFFER_MAX || attr->version > MC_OFFER_MAX)
+		r->failed = true;
+}
+
 void publish_read(struct reader *r, struct item *item)
 {
 	item->parent = get_u64(r);
 	item->name = get_string(r, &item->name_size);
 	item->flags = get_u32(r);
-	get_attr(r, &item->attr);
+	offer_read(r, &item->attr);
 	if (item->flags & MC_PUBLISH_PLACED)
 		placement_read(r, item);
 	if (r->failed)
@@ -263,7 +271,7 @@ void announce_read(struct reader *r, struct item *item)
 {
 	item->name = get_string(r, &item->name_size);
 	item->kind = get_u8(r);
-	get_attr(r, &item->attr);
+	offer_read(r, &item->attr);
 	if (r->failed)
 		return;
 	r->failed = !walk_path_valid(item->name, item->name_size) || item->kind > MC_REPLICA_CACHE;

@@ -26,8 +26,9 @@
  *   V3  a string is a u16 length and the bytes; a name obeys mc_name_valid()
  *   V4  the first request on a connection to a master is HELLO, or SUCCEEDED
  *   V5  a count of a batch is 1 to MC_BATCH_MAX
- *   V6  id and version are at most MC_ID_MAX, size and allocated MC_OBJECT_SIZE_MAX, the
- *       capacity and use of a node MC_SEGMENT_MAX
+ *   V6  id and version are at most MC_ID_MAX, those of PUBLISH, ANNOUNCE and MKDIR
+ *       MC_OFFER_MAX, size and allocated MC_OBJECT_SIZE_MAX, the capacity and use of a
+ *       node MC_SEGMENT_MAX
  *   Whoever receives a frame that breaks V1 closes the connection: it has lost
  *   the frame boundaries.  A request that breaks V2 to V6 is answered with
  *   MC_PROTOCOL and no body, and the connection goes on.

@@ -23,6 +23,7 @@
 #define MC_PATH_MAX	   4095u	/* bytes of a key */
 #define MC_OBJECT_SIZE_MAX (1ull << 60) /* bytes; sparse files may be this large */
 #define MC_ID_MAX	   INT64_MAX	/* ids and versions, which grow from them: nanoseconds */
+#define MC_OFFER_MAX	   (1ull << 62) /* those that a node brings: what grows from them fits */
 #define MC_SEGMENT_MAX	   (1ull << 50) /* bytes a node lends; those of all nodes fit 64 bits */
 #define MC_REPLICA_MAX	   8u		/* replicas that the master remembers of an object */
 #define MC_NODE_MAX	   4096u	/* nodes of a cluster */

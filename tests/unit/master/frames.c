@@ -150,12 +150,12 @@ static void publish_beyond(uint64_t id, uint64_t version, uint64_t allocated)
 
 static void body_id_beyond(void)
 {
-	publish_beyond(UINT64_MAX, 100, 4096);
+	publish_beyond(MC_OFFER_MAX + 1, 100, 4096);
 }
 
 static void body_version_beyond(void)
 {
-	publish_beyond(a.next_id, UINT64_MAX, 4096);
+	publish_beyond(a.next_id, MC_OFFER_MAX + 1, 4096);
 }
 
 static void body_allocated_beyond(void)
@@ -165,7 +165,17 @@ static void body_allocated_beyond(void)
 
 static void body_directory_beyond(void)
 {
-	raw_mkdir_write(&a, MC_ROOT_ID, "x", UINT64_MAX);
+	raw_mkdir_write(&a, MC_ROOT_ID, "x", MC_OFFER_MAX + 1);
+}
+
+static void body_announced_beyond(void)
+{
+	struct mc_attr attr = raw_attr(a.next_id, MC_OFFER_MAX + 1, 4096);
+
+	put_u16(&a.out, 1);
+	put_string(&a.out, "x", 1);
+	put_u8(&a.out, MC_REPLICA_PRIMARY);
+	put_attr(&a.out, &attr);
 }
 
 static void body_memory_beyond(void)
@@ -201,6 +211,7 @@ static const struct {
 	{MC_VERB_PUBLISH, body_version_beyond},
 	{MC_VERB_PUBLISH, body_allocated_beyond},
 	{MC_VERB_MKDIR, body_directory_beyond},
+	{MC_VERB_ANNOUNCE, body_announced_beyond},
 	{MC_VERB_HEARTBEAT, body_memory_beyond},
 };
 

@@ -246,6 +246,27 @@ START_TEST(nothing_acknowledged_is_lost_by_a_kill)
 }
 END_TEST
 
+/* What grows from them goes over the wire and into the journal, and comes out again. */
+START_TEST(the_largest_ids_and_versions_leave_room)
+{
+	struct mc_attr attr = raw_attr(MC_OFFER_MAX, MC_OFFER_MAX, 1);
+
+	start("never");
+	raw_node(&a, socket_name, 1);
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "key", 0, &attr), MC_OK);
+	attr = raw_attr(a.next_id++, 1, 1);
+	ck_assert_int_eq(raw_publish(&a, MC_ROOT_ID, "key", 0, &attr), MC_OK);
+	ck_assert_uint_eq(attr.version, MC_OFFER_MAX + 1);
+	ck_assert_int_eq(raw_call(&a, MC_VERB_GRANT_IDS), MC_OK);
+	ck_assert_uint_gt(get_u64(&a.in), MC_OFFER_MAX);
+	raw_close(&a);
+	stop(SIGKILL);
+	start("never");
+	raw_node(&a, socket_name, 1);
+	ck_assert_uint_eq(raw_stat_value(&a, "objects"), 1);
+}
+END_TEST
+
 START_TEST(a_journal_in_use_ends_it_at_once)
 {
 	int status;
@@ -323,6 +344,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, epoch_and_ids_move_on);
 	tcase_add_loop_test(tc, nothing_acknowledged_is_lost_by_a_kill, 0, 3);
 	tcase_add_test(tc, a_full_disk_refuses_changes_and_recovers);
+	tcase_add_test(tc, the_largest_ids_and_versions_leave_room);
 	tcase_add_test(tc, a_journal_in_use_ends_it_at_once);
 }
 
