@@ -20,7 +20,8 @@
  *
  * A snapshot rewrites the journal to what is still true, a bit a turn, while
  * groups go on: snapshot_begin, then every record by snapshot_put, in any
- * order, each in its state of that moment, then snapshot_end.
+ * order, each in its state of that moment, then snapshot_end.  A group that could not
+ * be flushed goes along, and is done with it.
  *
  * A journal that several masters have in common (`follow` is set) is written by
  * one of them, the leader.  It is followed instead of loaded:

@@ -431,10 +431,27 @@ static enum mc_status file_snapshot_put(struct journal *journal, enum record_kin
 	return file->new_records.size < SNAPSHOT_BUFFER ? MC_OK : snapshot_write(file);
 }
 
+/*
+ * What could not be written so far has been done, and the records of the snapshot are
+ * from before and from after it: without the rest they would contradict each other.
+ */
+static enum mc_status group_take_along(struct file_journal *file)
+{
+	if (file->group.failed)
+		return MC_NO_MEMORY;
+	if (file->group.size == 0)
+		return MC_OK;
+	journal_record_end_group(&file->group, file->last);
+	put_bytes(&file->new_records, file->group.data, file->group.size);
+	return MC_OK;
+}
+
 static enum mc_status snapshot_finish(struct file_journal *file)
 {
-	enum mc_status status = snapshot_write(file);
+	enum mc_status status = group_take_along(file);
 
+	if (status == MC_OK)
+		status = snapshot_write(file);
 	if (status != MC_OK)
 		return status;
 	failpoint("file.smaller");
@@ -447,6 +464,8 @@ static enum mc_status snapshot_finish(struct file_journal *file)
 	file->fd = file->new_fd;
 	file->new_fd = -1;
 	file->size = file->synced = file->new_size;
+	file->stuck = false;
+	writer_reset(&file->group);
 	file->counters.compactions++;
 	return disk_sync_name(file->path) ? MC_OK : failed(file, "can't sync its directory");
 }

@@ -311,6 +311,9 @@ static void snapshot_step(struct mc_master *master)
 		status = snapshot_some(master, &done);
 	if (status == MC_OK && !done)
 		return;
+	/* What could not be recorded yet is in the snapshot in part. */
+	if (status == MC_OK)
+		status = touched_record(master);
 	master->snapshotting = false;
 	enum mc_status ended = ops->snapshot_end(master->journal, status == MC_OK);
 	if (status == MC_OK)

@@ -3,9 +3,11 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -282,6 +284,55 @@ START_TEST(a_machine_that_lost_unsynced_writes_is_told_from_damage)
 }
 END_TEST
 
+static void put_one(struct journal *journal, uint64_t id, uint64_t number)
+{
+	uint8_t key[8];
+	uint8_t value[8];
+
+	store_u64(key, id);
+	store_u64(value, number);
+	ops->put(journal, RECORD_OBJECT, key, 8, value, 8);
+}
+
+static void snapshot_one(struct journal *journal, uint64_t id, uint64_t number)
+{
+	uint8_t key[8];
+	uint8_t value[8];
+
+	store_u64(key, id);
+	store_u64(value, number);
+	ck_assert_int_eq(ops->snapshot_put(journal, RECORD_OBJECT, key, 8, value, 8), MC_OK);
+}
+
+/* Of one change a part is in the snapshot: what it did before comes from the group. */
+START_TEST(a_group_that_could_not_be_written_goes_along_with_a_snapshot)
+{
+	struct rlimit limit = {.rlim_max = RLIM_INFINITY};
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	make(100);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert_int_eq(ops->snapshot_begin(journal), MC_OK);
+	snapshot_one(journal, 1, 100);
+	signal(SIGXFSZ, SIG_IGN);
+	limit.rlim_cur = file_size();
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	put_one(journal, 1, 101);
+	put_one(journal, 2, 102);
+	ck_assert_int_ne(ops->flush(journal), MC_OK);
+	snapshot_one(journal, 2, 102);
+	ck_assert_int_eq(ops->snapshot_end(journal, true), MC_OK);
+	limit.rlim_cur = RLIM_INFINITY;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	ops->close(journal);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert_int_eq(visits, 4);
+	ck_assert_uint_eq(last_seen, 102);
+	ops->close(journal);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("journal_file");
@@ -296,6 +347,7 @@ int main(void)
 	tcase_add_test(tc, a_second_master_is_kept_out);
 	tcase_add_test(tc, what_is_no_journal_is_refused);
 	tcase_add_test(tc, a_machine_that_lost_unsynced_writes_is_told_from_damage);
+	tcase_add_test(tc, a_group_that_could_not_be_written_goes_along_with_a_snapshot);
 	suite_add_tcase(suite, tc);
 	return suite_run(suite);
 }
