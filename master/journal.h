@@ -127,7 +127,10 @@ struct journal_ops {
 	enum mc_status (*flush)(struct journal *journal);
 	/* Called now and then: the sync of "interval". */
 	void (*tick)(struct journal *journal, uint64_t now_ms);
-	/* A snapshot pays: what is true would take live_size bytes.  Never: no snapshot_*. */
+	/*
+	 * A snapshot pays: what is true would take live_size bytes.  Or it is needed, since
+	 * nothing is safe here any more.  Never: no snapshot_*.
+	 */
 	bool (*snapshot_due)(const struct journal *journal, uint64_t live_size);
 	enum mc_status (*snapshot_begin)(struct journal *journal);
 	enum mc_status (*snapshot_put)(struct journal *journal, enum record_kind kind,

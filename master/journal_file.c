@@ -29,6 +29,7 @@ struct file_journal {
 	int fd;
 	bool stuck;	     /* a write failed, and none went well since: was logged */
 	bool loaded;	     /* it is ours to write to */
+	bool unsure;	     /* a sync failed: what it was for may be lost, see sync_now() */
 	uint64_t size;	     /* of the file, all of it good */
 	uint64_t synced;     /* bytes known to be on disk */
 	uint64_t synced_ms;  /* when */
@@ -149,12 +150,21 @@ static enum mc_status append(struct file_journal *file, const struct writer *w)
 	return MC_OK;
 }
 
+/*
+ * The kernel tells of pages that it could not write once, and takes them for written
+ * from then on.  So after a failure the next success proves nothing, and only a
+ * snapshot, another file, can be trusted again.
+ */
 static enum mc_status sync_now(struct file_journal *file)
 {
+	if (file->unsure)
+		return MC_IO;
 	if (file->synced == file->size)
 		return MC_OK;
-	if (fdatasync(file->fd) != 0)
+	if (fdatasync(file->fd) != 0) {
+		file->unsure = true;
 		return failed(file, "can't sync it");
+	}
 	file->synced = file->size;
 	return MC_OK;
 }
@@ -376,7 +386,7 @@ static bool file_snapshot_due(const struct journal *journal, uint64_t live_size)
 {
 	const struct file_journal *file = container_of(journal, const struct file_journal, base);
 
-	return file->size > JOURNAL_COMPACT_SIZE && file->size > 2 * live_size;
+	return file->unsure || (file->size > JOURNAL_COMPACT_SIZE && file->size > 2 * live_size);
 }
 
 static enum mc_status snapshot_write(struct file_journal *file)
@@ -464,7 +474,7 @@ static enum mc_status snapshot_finish(struct file_journal *file)
 	file->fd = file->new_fd;
 	file->new_fd = -1;
 	file->size = file->synced = file->new_size;
-	file->stuck = false;
+	file->stuck = file->unsure = false;
 	writer_reset(&file->group);
 	file->counters.compactions++;
 	return disk_sync_name(file->path) ? MC_OK : failed(file, "can't sync its directory");

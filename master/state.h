@@ -155,6 +155,7 @@ struct mc_master {
 	bool snapshotting;
 	size_t snapshot_position; /* in the table of ids */
 	size_t snapshot_growths;
+	uint64_t snapshot_after_ms; /* one failed: the next is not before then */
 };
 
 /* The monotonic clock, for any thread. */

@@ -25,6 +25,7 @@
 #define RETRY_MS       1000u /* between tries to write a journal that fails */
 #define ID_COUNT       (1u << 20)
 #define ID_AHEAD       64u	  /* so many times ID_COUNT are reserved ahead */
+#define SNAPSHOT_MS    10000u	  /* between tries to make a snapshot that fails */
 #define TICK_MS	       50u	  /* between turns of the writer when nothing comes */
 #define SOON_MS	       1u	  /* the same while a snapshot is written, or a walk goes on */
 #define HERE_SIZE_MAX  4096u	  /* bytes of requests that a loop handles itself */
@@ -303,7 +304,8 @@ static void snapshot_step(struct mc_master *master)
 	bool done = false;
 
 	if (!master->snapshotting) {
-		if (!ops->snapshot_due(master->journal, record_live_size(master)))
+		if (master->now_ms < master->snapshot_after_ms ||
+		    !ops->snapshot_due(master->journal, record_live_size(master)))
 			return;
 		status = snapshot_begin(master);
 	}
@@ -318,9 +320,11 @@ static void snapshot_step(struct mc_master *master)
 	enum mc_status ended = ops->snapshot_end(master->journal, status == MC_OK);
 	if (status == MC_OK)
 		status = ended;
-	if (status != MC_OK)
-		log_warn("could not make the journal smaller, went on reason=\"%s\"",
-			 mc_status_text(status));
+	if (status == MC_OK)
+		return;
+	log_warn("could not make the journal smaller, went on reason=\"%s\"",
+		 mc_status_text(status));
+	master->snapshot_after_ms = master->now_ms + SNAPSHOT_MS;
 }
 
 static void nodes_push(struct mc_master *master)

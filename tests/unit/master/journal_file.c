@@ -2,6 +2,7 @@
 #include "master/journal_file.h"
 
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,18 @@ static char path[96];
 static const struct journal_ops *ops = &journal_file_ops;
 static uint64_t last_seen;
 static int visits;
+static enum journal_sync sync_policy;
+static bool sync_fails;
+
+/* In place of the library's: a device fails when a test says so, and is never waited for. */
+int fdatasync(int fd)
+{
+	(void)fd;
+	if (!sync_fails)
+		return 0;
+	errno = EIO;
+	return -1;
+}
 
 static void setup(void)
 {
@@ -51,7 +64,7 @@ static enum mc_status visit(void *context, enum record_kind kind, const uint8_t 
 
 static enum mc_status open_load(struct journal **journal, struct journal_loaded *loaded)
 {
-	struct journal_config config = {.path = path, .fresh = true};
+	struct journal_config config = {.path = path, .sync = sync_policy, .fresh = true};
 
 	visits = 0;
 	last_seen = 0;
@@ -304,6 +317,35 @@ static void snapshot_one(struct journal *journal, uint64_t id, uint64_t number)
 	ck_assert_int_eq(ops->snapshot_put(journal, RECORD_OBJECT, key, 8, value, 8), MC_OK);
 }
 
+START_TEST(a_sync_that_failed_is_not_made_good_by_the_next)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	sync_policy = JOURNAL_SYNC_ALWAYS;
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	put_one(journal, 1, 1);
+	ck_assert_int_eq(ops->flush(journal), MC_OK);
+	ck_assert(!ops->snapshot_due(journal, UINT32_MAX));
+	put_one(journal, 1, 2);
+	sync_fails = true;
+	ck_assert_int_eq(ops->flush(journal), MC_IO);
+	sync_fails = false;
+	ck_assert_int_eq(ops->flush(journal), MC_IO);
+	/* Another file is as good as new. */
+	ck_assert(ops->snapshot_due(journal, UINT32_MAX));
+	ck_assert_int_eq(ops->snapshot_begin(journal), MC_OK);
+	snapshot_one(journal, 1, 2);
+	ck_assert_int_eq(ops->snapshot_end(journal, true), MC_OK);
+	ck_assert(!ops->snapshot_due(journal, UINT32_MAX));
+	ck_assert_int_eq(ops->flush(journal), MC_OK);
+	ops->close(journal);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert_uint_eq(last_seen, 2);
+	ops->close(journal);
+}
+END_TEST
+
 /* Of one change a part is in the snapshot: what it did before comes from the group. */
 START_TEST(a_group_that_could_not_be_written_goes_along_with_a_snapshot)
 {
@@ -347,6 +389,7 @@ int main(void)
 	tcase_add_test(tc, a_second_master_is_kept_out);
 	tcase_add_test(tc, what_is_no_journal_is_refused);
 	tcase_add_test(tc, a_machine_that_lost_unsynced_writes_is_told_from_damage);
+	tcase_add_test(tc, a_sync_that_failed_is_not_made_good_by_the_next);
 	tcase_add_test(tc, a_group_that_could_not_be_written_goes_along_with_a_snapshot);
 	suite_add_tcase(suite, tc);
 	return suite_run(suite);
