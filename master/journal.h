@@ -46,7 +46,8 @@
  *             and config->fresh is not set, MC_INVALID the name makes no sense.
  *             load: MC_IO damaged (logged with the offset).
  *             flush: MC_IO, MC_NO_SPACE; the group is kept, and the next flush
- *             tries again.
+ *             tries again.  MC_NO_MEMORY: a part of the group is lost, and none is
+ *             taken any more.
  */
 #ifndef MASTER_JOURNAL_H
 #define MASTER_JOURNAL_H

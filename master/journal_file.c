@@ -331,7 +331,7 @@ static enum mc_status file_flush(struct journal *journal)
 	enum mc_status status = MC_OK;
 
 	file->counters.flushes++;
-	if (file->group.size > 0) {
+	if (file->group.size > 0 || file->group.failed) {
 		journal_record_end_group(&file->group, file->last);
 		failpoint("file.begun");
 		status = append(file, &file->group);

@@ -128,9 +128,11 @@ static enum mc_status nodes_record(struct mc_master *master)
 		if (status == MC_OK)
 			status = record_node(master, &master->nodes.table[i], false);
 	}
+	if (status != MC_OK)
+		return status;
 	memset(master->nodes_touched, 0, sizeof(master->nodes_touched));
 	master->node_touched = false;
-	return status;
+	return MC_OK;
 }
 
 /* What the ledger has of an id, before the change itself. */
@@ -192,7 +194,7 @@ static enum mc_status touched_record(struct mc_master *master)
 
 	if (master->meta_touched)
 		status = record_meta(master, false);
-	master->meta_touched = false;
+	master->meta_touched = master->meta_touched && status != MC_OK;
 	if (status == MC_OK && master->node_touched)
 		status = nodes_record(master);
 	return status == MC_OK ? entries_record(master) : status;

@@ -375,6 +375,60 @@ START_TEST(a_group_that_could_not_be_written_goes_along_with_a_snapshot)
 }
 END_TEST
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OWN_MEMORY false
+#else
+#define OWN_MEMORY true
+#endif
+
+/* Take what memory there is, as a list. */
+static void *memory_take(void)
+{
+	struct rlimit none = {.rlim_cur = 1, .rlim_max = RLIM_INFINITY};
+	void **all = NULL;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &none), 0);
+	for (size_t size = 1u << 20; size >= sizeof(void *); size /= 2) {
+		for (void **more = malloc(size); more; more = malloc(size)) {
+			*more = all;
+			all = more;
+		}
+	}
+	return all;
+}
+
+static void memory_give_back(void *memory)
+{
+	struct rlimit all = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+
+	while (memory) {
+		void *next = *(void **)memory;
+		free(memory);
+		memory = next;
+	}
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &all), 0);
+}
+
+START_TEST(a_record_for_which_there_was_no_memory_is_not_said_to_be_written)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	if (!OWN_MEMORY) {
+		printf("left out: memory can't be made short under a sanitizer\n");
+		return;
+	}
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	void *memory = memory_take();
+	put_one(journal, 1, 1);
+	memory_give_back(memory);
+	ck_assert_int_eq(ops->flush(journal), MC_NO_MEMORY);
+	put_one(journal, 1, 2);
+	ck_assert_int_eq(ops->flush(journal), MC_NO_MEMORY);
+	ops->close(journal);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("journal_file");
@@ -391,6 +445,7 @@ int main(void)
 	tcase_add_test(tc, a_machine_that_lost_unsynced_writes_is_told_from_damage);
 	tcase_add_test(tc, a_sync_that_failed_is_not_made_good_by_the_next);
 	tcase_add_test(tc, a_group_that_could_not_be_written_goes_along_with_a_snapshot);
+	tcase_add_test(tc, a_record_for_which_there_was_no_memory_is_not_said_to_be_written);
 	suite_add_tcase(suite, tc);
 	return suite_run(suite);
 }
