@@ -17,6 +17,7 @@
 
 #define SCRATCH_SIZE   (1u << 20) /* bytes read from one connection in one turn */
 #define KEEP_SIZE      (1u << 16) /* buffers beyond this are given back when empty */
+#define EARLY_SIZE     (1u << 20) /* bytes of answers that do not wait for the end of the turn */
 #define EVENT_MAX      64
 #define CONNECTION_MAX 16384
 #define SPIN_SIZE      4096	   /* who sent more in one turn keeps the loop busy otherwise */
@@ -246,6 +247,16 @@ static void out_empty_locked(struct connection *c)
 	}
 }
 
+/* Who reads all the time but is never done must not keep all he has read. */
+static void out_pack_locked(struct connection *c, size_t left)
+{
+	if (c->out_sent < left)
+		return;
+	memmove(c->out.data, c->out.data + c->out_sent, left);
+	c->out.size = left;
+	c->out_sent = 0;
+}
+
 static void out_write_locked(struct connection *c)
 {
 	if (connection_ending(c))
@@ -276,6 +287,8 @@ static void out_write_locked(struct connection *c)
 	watch_locked(c, c->paused, left > 0);
 	if (left == 0)
 		out_empty_locked(c);
+	else
+		out_pack_locked(c, left);
 }
 
 struct writer *connection_out(struct connection *c)
@@ -284,8 +297,18 @@ struct writer *connection_out(struct connection *c)
 	return &c->out;
 }
 
+/* There is more than should wait for the end of the turn, and it may go. */
+static bool out_early_locked(const struct connection *c)
+{
+	size_t left = c->out.size - c->out_sent;
+
+	return left > SERVER_OUT_SIZE_MAX || (left > EARLY_SIZE && !c->waits_out);
+}
+
 void connection_wrote(struct connection *c)
 {
+	if (out_early_locked(c))
+		out_write_locked(c);
 	pthread_mutex_unlock(&c->lock);
 	if (c->ready)
 		return;

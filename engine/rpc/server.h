@@ -4,7 +4,7 @@
  * A server has loops, each run by a thread of the owner; a connection belongs to
  * one of them for its life.  A loop turns: it waits for input, reads all that is
  * there, gives every whole request to its owner, writes what was answered, once
- * per connection, and then lets the owner do what takes longer.
+ * per connection unless it is much, and then lets the owner do what takes longer.
  *
  * Answers are appended to a connection by its loop (connection_out ..
  * connection_wrote) or by any thread (connection_send).  Frames are never mixed, and
