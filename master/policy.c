@@ -54,6 +54,7 @@ static enum mc_status add(struct policies *policies, const char *prefix, size_t 
 	if (!copy)
 		return MC_NO_MEMORY;
 	memcpy(copy, prefix, prefix_size);
+	policies->prefixes_size += prefix_size;
 	*policy = &table[policies->count++];
 	**policy = (struct policy){.key = mc_name_hash(prefix, prefix_size),
 				   .prefix = copy,
@@ -86,6 +87,7 @@ enum mc_status policies_set(struct policies *policies, const char *prefix, size_
 
 void policies_remove(struct policies *policies, struct policy *policy)
 {
+	policies->prefixes_size -= policy->prefix_size;
 	free(policy->prefix);
 	*policy = policies->table[--policies->count];
 }

@@ -30,6 +30,7 @@ struct policy {
 struct policies {
 	struct policy *table;
 	uint32_t count;
+	uint64_t prefixes_size; /* bytes of all prefixes */
 };
 
 void policies_fini(struct policies *policies);

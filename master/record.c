@@ -13,6 +13,8 @@
 #define REPLICA_BITS 0x1fffu /* node and kind: a round means nothing later */
 #define FIXED_SIZE   180u    /* of a typical object's record, without its name */
 #define DEED_SIZE    74u     /* of a deed's record */
+#define POLICY_SIZE  31u     /* of a policy's, without its prefix and its nodes */
+#define NODE_SIZE    39u     /* of a node's, without its names */
 
 static enum mc_status record_write(struct mc_master *master, enum record_kind kind,
 				   const uint8_t *key, size_t key_size, struct writer *w,
@@ -137,11 +139,13 @@ void record_gone(struct mc_master *master, uint64_t id, bool directory)
 uint64_t record_live_size(const struct mc_master *master)
 {
 	const struct catalog *catalog = &master->catalog;
-
+	const struct policies *policies = &master->policies;
 	uint64_t deeds = master->ledger.last < LEDGER_COUNT ? master->ledger.last : LEDGER_COUNT;
 
 	return (catalog->objects + catalog->directories) * FIXED_SIZE + catalog->names_size +
-	       catalog->xattrs_size + deeds * DEED_SIZE;
+	       catalog->xattrs_size + deeds * DEED_SIZE + policies->prefixes_size +
+	       policies->count * (POLICY_SIZE + sizeof(struct mc_placement)) +
+	       (uint64_t)master->nodes.used * (NODE_SIZE + 2 * MC_NODE_NAME_SIZE);
 }
 
 static enum mc_status meta_load(struct mc_master *master, struct reader *r)

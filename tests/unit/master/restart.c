@@ -267,6 +267,31 @@ START_TEST(the_largest_ids_and_versions_leave_room)
 }
 END_TEST
 
+/* What a snapshot can't make smaller is no reason for one. */
+START_TEST(a_journal_of_policies_is_made_smaller_once)
+{
+	struct mc_placement placement = {.replicas = 2};
+	char prefix[2048];
+	uint64_t compactions;
+	uint64_t later;
+
+	start("never");
+	raw_node(&a, socket_name, 1);
+	for (size_t i = 0; i + 1 < sizeof(prefix); i++)
+		prefix[i] = i % 100 == 99 ? '/' : 'p';
+	for (int i = 0; i < (int)MC_POLICY_MAX; i++) {
+		snprintf(prefix + sizeof(prefix) - 10, 10, "%d", i);
+		put_string(&a.out, prefix, strlen(prefix));
+		put_placement(&a.out, &placement);
+		ck_assert_int_eq(raw_call(&a, MC_VERB_POLICY_SET), MC_OK);
+	}
+	compactions = raw_stat_value(&a, "journal_compactions");
+	usleep(500000);
+	later = raw_stat_value(&a, "journal_compactions");
+	ck_assert_uint_le(later - compactions, 1);
+}
+END_TEST
+
 START_TEST(a_journal_in_use_ends_it_at_once)
 {
 	int status;
@@ -344,6 +369,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, epoch_and_ids_move_on);
 	tcase_add_loop_test(tc, nothing_acknowledged_is_lost_by_a_kill, 0, 3);
 	tcase_add_test(tc, a_full_disk_refuses_changes_and_recovers);
+	tcase_add_test(tc, a_journal_of_policies_is_made_smaller_once);
 	tcase_add_test(tc, the_largest_ids_and_versions_leave_room);
 	tcase_add_test(tc, a_journal_in_use_ends_it_at_once);
 }
