@@ -37,6 +37,7 @@ struct pending {
 	struct MHD_Connection *connection;
 	struct writer body;
 	size_t body_counted;  /* of http->bodies_size */
+	unsigned refused;     /* the code, where the body is too much; 0: it is not */
 	bool handed;	      /* the owner had it */
 	struct pending *next; /* of http->answered */
 	/* the reply; set by the owner before it is on that list */
@@ -235,14 +236,30 @@ static enum MHD_Result pending_begin(struct http *http, struct MHD_Connection *c
 	return MHD_YES;
 }
 
-/* A body without an announced length is bounded here. */
+static void body_drop(struct pending *pending)
+{
+	pending->http->bodies_size -= pending->body_counted;
+	pending->body_counted = 0;
+	writer_fini(&pending->body);
+}
+
+/*
+ * A body without an announced length is bounded here.  What is too much is read to its
+ * end and thrown away, since only then can it be answered.
+ */
 static enum MHD_Result body_take(struct pending *pending, const char *bytes, size_t *size)
 {
 	struct http *http = pending->http;
 
-	if (pending->body.size + *size > http->config.body_size_max ||
-	    http->bodies_size + *size > HTTP_BODIES_SIZE_MAX)
-		return MHD_NO;
+	if (pending->body.size + *size > http->config.body_size_max)
+		pending->refused = MHD_HTTP_CONTENT_TOO_LARGE;
+	else if (!pending->refused && http->bodies_size + *size > HTTP_BODIES_SIZE_MAX)
+		pending->refused = MHD_HTTP_SERVICE_UNAVAILABLE;
+	if (pending->refused) {
+		body_drop(pending);
+		*size = 0;
+		return MHD_YES;
+	}
 	put_bytes(&pending->body, bytes, *size);
 	http->bodies_size += *size;
 	pending->body_counted += *size;
@@ -295,6 +312,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 		return pending_begin(http, connection, path, method, tag);
 	if (*size > 0)
 		return body_take(pending, bytes, size);
+	if (pending->refused)
+		return respond(connection, http, pending->refused, NULL, NULL);
 	if (!pending->handed)
 		return hand_over(pending);
 	return respond(connection, http, pending->code, pending->type, &pending->reply);
@@ -303,10 +322,10 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 static void on_completed(void *context, struct MHD_Connection *connection, void **tag,
 			 enum MHD_RequestTerminationCode why)
 {
-	struct http *http = context;
 	struct pending *pending = *tag;
 	struct client *client = client_of(connection);
 
+	(void)context;
 	(void)why;
 	if (client) {
 		client->since_ms = clock_ms();
@@ -315,8 +334,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 	*tag = NULL;
 	if (!pending)
 		return;
-	http->bodies_size -= pending->body_counted;
-	writer_fini(&pending->body);
+	body_drop(pending);
 	writer_fini(&pending->reply);
 	free(pending);
 }

@@ -136,6 +136,14 @@ def too_large(master, path, size):
         return int(link.recv(4096).split()[1])
 
 
+def chunked(master, path, sizes):
+    """The code for a body whose length nobody knows before it ends."""
+    link = http.client.HTTPConnection(*master.http(), timeout=10)
+    link.request("PUT", path, (b"x" * size for size in sizes), encode_chunked=True,
+                 headers={"Transfer-Encoding": "chunked"})
+    return link.getresponse().status
+
+
 @on_cluster(variants="one")
 def metadata_is_kept_as_mooncakes_own_server_keeps_it(cluster):
     master = cluster.master()
@@ -157,7 +165,10 @@ def metadata_is_kept_as_mooncakes_own_server_keeps_it(cluster):
     assert ask(master, metadata("big"), "PUT", b"x" * ((1 << 20) - 1))[0] == 200
     assert too_large(master, metadata("big"), 1 << 20) == 413
     assert too_large(master, metadata("big"), 1 << 62) == 413
+    assert chunked(master, metadata("big"), [1 << 20]) == 413
+    assert chunked(master, metadata("big"), [1 << 16] * 200) == 413
     assert len(ask(master, metadata("big"))[2]) == (1 << 20) - 1
+    assert chunked(master, metadata("big"), [1 << 19, (1 << 19) - 1]) == 200
     assert metrics(master)["mooncake_master_metadata_keys"] == 1
 
 
