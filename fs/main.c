@@ -515,6 +515,15 @@ static const char *find_mountpoint(int left, char **argv)
 	return left == 2 ? argv[2] : NULL;
 }
 
+/* What is opened later must not take the place of a stream that the caller closed. */
+static void hold_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", O_RDWR);
+	}
+}
+
 static int usage_error(const char *what)
 {
 	fprintf(stderr, "mooncakefs: %s\nTry mooncakefs --help.\n", what);
@@ -580,6 +589,7 @@ int main(int argc, char **argv)
 	struct options options;
 	int left;
 
+	hold_standard_streams();
 	options_init(&options, rows, &settings);
 	options.other = other_option;
 	if (options_parse(&options, argc, argv, &left))

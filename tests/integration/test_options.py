@@ -224,6 +224,20 @@ def a_daemon_goes_to_the_background_once_it_is_mounted(cluster):
 
 
 @on_cluster(variants="one")
+def a_daemon_whose_streams_were_closed_works_and_ends(cluster):
+    mountpoint, options = prepared(cluster)
+    argv = cluster.programs.node(mountpoint, options, foreground=False)
+    subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *argv], check=True, timeout=START_S)
+    daemons = daemon_of(cluster, mountpoint)
+    put(os.path.join(mountpoint, "k"), b"x")
+    assert get(os.path.join(mountpoint, "k")) == b"x"
+    for number in range(3):
+        assert os.readlink(f"/proc/{daemons[0]}/fd/{number}") == "/dev/null"
+    subprocess.run(["umount", mountpoint], check=True, timeout=15)
+    wait_until(lambda: not daemon_of(cluster, mountpoint), 15, "the daemon ends")
+
+
+@on_cluster(variants="one")
 def a_daemon_takes_paths_as_seen_from_where_it_was_started(cluster):
     where = cluster.directory("where")
     name = f"here-{os.getpid()}-{os.path.basename(cluster.home)}"
