@@ -166,6 +166,7 @@ struct daemon {
 	char master_address[1024];
 	char journal[PATH_MAX + 32];
 	sigset_t signals;
+	_Atomic bool mounted; /* what is on the mountpoint is ours */
 	pthread_mutex_t lock;
 	struct node *node; /* what a signal stops; protected by lock, like the next two */
 	bool ending;	   /* a signal came */
@@ -207,7 +208,8 @@ static void *signal_thread(void *context)
 	while (sigwait(&d->signals, &number) != 0)
 		continue;
 	log_warn("ending at once signal=%d", number);
-	umount2(d->mountpoint, MNT_DETACH);
+	if (d->mounted)
+		umount2(d->mountpoint, MNT_DETACH);
 	_exit(1);
 }
 
@@ -361,6 +363,7 @@ static enum mc_status mount_session(struct daemon *d)
 		log_error("the kernel refuses the mount path=%s", d->mountpoint);
 		return MC_IO;
 	}
+	d->mounted = true;
 	return MC_OK;
 }
 
@@ -463,6 +466,7 @@ static int run(struct daemon *d)
 	blanks_stop(fs->blanks); /* while the kernel still listens */
 	if (!status) {
 		fuse_session_unmount(fs->session);
+		d->mounted = false;
 		log_info("unmounted path=%s", d->mountpoint);
 	}
 	set_node(d, NULL);

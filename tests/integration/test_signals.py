@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from cluster import listening_ports, mounted, wait_until
+from cluster import free_port, listening_ports, mounted, processes_with, wait_until
 from suite import get, on_cluster, put, skip, write_whole
 
 REQUEST_THREADS_MAX = 16  # fs/main.c
@@ -23,7 +23,7 @@ def ended_cleanly(node, status):
 
 @on_cluster()
 def sigterm_sigint_and_sighup_or_unmount_end_a_node_with_success(cluster):
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         node = cluster.node(name=f"n{number}")
         put(at(node, "k"), b"x")
         node.signal(number)
@@ -71,6 +71,23 @@ def two_sigints_end_a_node_at_once(cluster):
     assert time.monotonic() - begin < 3
     assert mounted(node.path) is None
     os.close(fd)
+
+
+@on_cluster(variants="one", needs=("root",))
+def two_signals_before_it_is_mounted_leave_what_is_on_the_mountpoint(cluster):
+    path = cluster.directory("a")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "theirs", path], check=True)
+    try:
+        node = cluster.node(free_port(), "a", ready=False)
+        wait_until(lambda: "does not answer" in node.log(), 10, "it waits for its master")
+        node.signal(signal.SIGSTOP)
+        node.signal(signal.SIGTERM)
+        node.signal(signal.SIGINT)
+        node.signal(signal.SIGCONT)
+        node.wait()
+        assert mounted(path) == "tmpfs"
+    finally:
+        subprocess.run(["umount", path], check=True)
 
 
 @on_cluster(variants="one")
