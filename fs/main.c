@@ -192,6 +192,20 @@ static void *ending_thread(void *context)
 	return NULL;
 }
 
+/* What ends us: not what nohup, or a shell in the background, has us ignore. */
+static void ending_signals(sigset_t *signals)
+{
+	static const int numbers[] = {SIGINT, SIGHUP};
+	struct sigaction before;
+
+	sigemptyset(signals);
+	sigaddset(signals, SIGTERM);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+			sigaddset(signals, numbers[i]);
+	}
+}
+
 /* The first signal ends the mount in order, the second the process at once. */
 static void *signal_thread(void *context)
 {
@@ -577,10 +591,7 @@ static int start(struct settings *s, struct options *options, int left, char **a
 	d.fs.config = (struct fs_config){s->passthrough, s->io_uring, s->cache_ms};
 	if (getenv("MC_DISABLE_METACACHE"))
 		d.fs.config.cache_ms = 0;
-	sigemptyset(&d.signals);
-	sigaddset(&d.signals, SIGINT);
-	sigaddset(&d.signals, SIGTERM);
-	sigaddset(&d.signals, SIGHUP);
+	ending_signals(&d.signals);
 	take_paths(&d, mountpoint);
 	if (!s->foreground)
 		detach(&d);

@@ -91,6 +91,19 @@ def two_signals_before_it_is_mounted_leave_what_is_on_the_mountpoint(cluster):
 
 
 @on_cluster(variants="one")
+def a_signal_that_is_ignored_ends_no_node(cluster):
+    argv = cluster.programs.node(cluster.directory("a"), cluster.node_options(None, "a", {}))
+    script = "trap '' INT HUP; exec \"$@\""
+    node = cluster.run("ignoring", ["sh", "-c", script, "sh", *argv])
+    wait_until(lambda: mounted(cluster.path("a")), 15, "it is mounted")
+    for number in (signal.SIGINT, signal.SIGHUP):
+        node.signal(number)
+    time.sleep(0.5)
+    assert node.alive() and mounted(cluster.path("a")), node.log()
+    assert node.stop() == 0
+
+
+@on_cluster(variants="one")
 def two_sigints_end_a_node_whose_master_does_not_answer(cluster):
     master = cluster.master()
     node = cluster.node(master)
