@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -168,9 +169,10 @@ struct daemon {
 	sigset_t signals;
 	_Atomic bool mounted; /* what is on the mountpoint is ours */
 	pthread_mutex_t lock;
-	struct node *node; /* what a signal stops; protected by lock, like the next two */
+	struct node *node; /* what a signal stops; protected by lock, like the next three */
 	bool ending;	   /* a signal came */
 	bool serving;	   /* the session stands */
+	bool reported;	   /* the parent knows that the mount stands */
 	int report;	   /* pipe to the parent of a daemon; -1 */
 };
 
@@ -396,17 +398,37 @@ static void raise_limits(void)
 	}
 }
 
-/* Tell the parent of a daemon how the start went. */
-static void report(struct daemon *d, bool started)
+/*
+ * A start that was given up (Ctrl-C, a mount(8) that was killed) must not mount
+ * later: the pipe's other end goes with who waits for it.
+ */
+static void *parent_thread(void *context)
 {
-	char answer = started ? 'y' : 'n';
+	struct daemon *d = context;
+	struct pollfd parent = {.fd = d->report};
 
+	pthread_setname_np(pthread_self(), "mc-parent");
+	while (poll(&parent, 1, -1) < 0)
+		continue;
+	pthread_mutex_lock(&d->lock);
+	bool reported = d->reported;
+	pthread_mutex_unlock(&d->lock);
+	close(d->report);
+	if (!reported) {
+		log_warn("nobody waits for the start any more");
+		kill(getpid(), SIGTERM);
+	}
+	return NULL;
+}
+
+/* Tell the parent of a daemon that the mount stands. */
+static void report(struct daemon *d)
+{
 	if (d->report < 0)
 		return;
-	if (write(d->report, &answer, 1) != 1)
-		log_debug("nobody waits for the start to be reported");
-	close(d->report);
-	d->report = -1;
+	pthread_mutex_lock(&d->lock);
+	d->reported = write(d->report, "y", 1) == 1;
+	pthread_mutex_unlock(&d->lock);
 	int null = open("/dev/null", O_RDWR);
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
@@ -433,7 +455,7 @@ static int serve(struct daemon *d)
 
 	if (pthread_create(&thread, NULL, read_ahead_thread, d->mountpoint) == 0)
 		pthread_detach(thread);
-	report(d, true);
+	report(d);
 	log_info("mounted path=%s segment=%llu pool=\"%s\" at=%s", d->mountpoint,
 		 (unsigned long long)d->settings->segment, pool_kind(node_pool(fs->node)),
 		 pool_path(node_pool(fs->node)));
@@ -458,6 +480,8 @@ static int run(struct daemon *d)
 	if (pthread_create(&thread, NULL, signal_thread, d) == 0)
 		pthread_detach(thread);
 	signal(SIGPIPE, SIG_IGN);
+	if (d->report >= 0 && pthread_create(&thread, NULL, parent_thread, d) == 0)
+		pthread_detach(thread);
 	raise_limits();
 	fs->passthrough_why = "not asked yet";
 	fs->io_uring_why = "not asked yet";
@@ -502,7 +526,7 @@ static int run(struct daemon *d)
 static void detach(struct daemon *d)
 {
 	int fds[2];
-	char answer = 'n';
+	char answer;
 
 	if (pipe2(fds, O_CLOEXEC) < 0) {
 		perror("mooncakefs: pipe");
@@ -515,8 +539,7 @@ static void detach(struct daemon *d)
 	}
 	if (child > 0) {
 		close(fds[1]);
-		bool started = read(fds[0], &answer, 1) == 1 && answer == 'y';
-		exit(started ? 0 : 1);
+		exit(read(fds[0], &answer, 1) == 1 ? 0 : 1);
 	}
 	close(fds[0]);
 	d->report = fds[1];

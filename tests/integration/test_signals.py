@@ -104,6 +104,19 @@ def a_signal_that_is_ignored_ends_no_node(cluster):
 
 
 @on_cluster(variants="one")
+def a_start_that_is_given_up_ends_with_who_waits_for_it(cluster):
+    path = cluster.directory("a")
+    options = cluster.node_options(free_port(), "a", {})
+    for number in (signal.SIGINT, signal.SIGKILL):
+        starter = cluster.run(f"starter{number}",
+                              cluster.programs.node(path, options, foreground=False))
+        wait_until(lambda: "does not answer" in starter.log(), 10, "it waits for its master")
+        starter.signal(number)
+        assert starter.wait() == -number
+        wait_until(lambda: not processes_with(path), 5, "the daemon ends")
+
+
+@on_cluster(variants="one")
 def two_sigints_end_a_node_whose_master_does_not_answer(cluster):
     master = cluster.master()
     node = cluster.node(master)
