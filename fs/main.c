@@ -599,6 +599,22 @@ static void take_paths(struct daemon *d, const char *mountpoint)
 	}
 }
 
+/* What libfuse says would be lost in the background. */
+__attribute__((format(printf, 2, 0))) static void log_fuse(enum fuse_log_level level,
+							   const char *format, va_list args)
+{
+	char text[512];
+
+	vsnprintf(text, sizeof(text), format, args);
+	text[strcspn(text, "\n")] = '\0';
+	if (level <= FUSE_LOG_ERR)
+		log_error("%s", text);
+	else if (level == FUSE_LOG_WARNING)
+		log_warn("%s", text);
+	else
+		log_debug("%s", text);
+}
+
 static int start(struct settings *s, struct options *options, int left, char **argv)
 {
 	static struct daemon d;
@@ -609,6 +625,7 @@ static int start(struct settings *s, struct options *options, int left, char **a
 	if (s->log_file && !log_open(s->log_file))
 		return usage_error("the log file can't be written");
 	log_set_level(s->debug && !options_given(options, "log_level") ? "debug" : s->log_level);
+	fuse_set_log_func(log_fuse);
 	d.settings = s;
 	d.report = -1;
 	d.fs.config = (struct fs_config){s->passthrough, s->io_uring, s->cache_ms};

@@ -53,6 +53,18 @@ def a_bad_value_is_named_and_refused(cluster):
         refused(cluster, mountpoint, {**options, name: value}, name)
 
 
+@on_cluster(variants="one", needs=("root",))
+def what_libfuse_says_is_in_the_log(cluster):
+    mountpoint, options = prepared(cluster)
+    log = cluster.path("log")
+    argv = cluster.programs.node(mountpoint, {**options, "log_file": log}, foreground=False)
+    hide = "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && exec \"$@\""
+    status, said = start(["unshare", "-m", "sh", "-c", hide, "sh", *argv])
+    assert status == 1, (status, said)
+    with open(log) as lines:
+        assert any(" error " in line and "/dev/fuse" in line for line in lines), said
+
+
 @on_cluster(variants="one")
 def a_tmpfs_of_somebody_else_is_not_taken_for_a_pool(cluster):
     mountpoint, options = prepared(cluster)
