@@ -340,8 +340,11 @@ static enum mc_status start_node(struct daemon *d)
 			  s->watermark_high);
 		return MC_INVALID;
 	}
-	if (!s->pool && geteuid() == 0)
-		mkdir("/run/mooncake", 0700);
+	if (!s->pool && geteuid() == 0 && mkdir("/run/mooncake", 0700) < 0 && errno != EEXIST) {
+		log_error("no place for the pool can be made path=/run/mooncake error=\"%s\"",
+			  strerror(errno));
+		return mc_status_from_errno(errno);
+	}
 	enum mc_status status = node_open(&config, &events, &d->fs.node);
 	if (status) {
 		log_error("the node can't start pool=%s master=%s status=\"%s\"", d->pool,

@@ -65,6 +65,15 @@ def what_libfuse_says_is_in_the_log(cluster):
         assert any(" error " in line and "/dev/fuse" in line for line in lines), said
 
 
+@on_cluster(variants="one", needs=("root",))
+def a_run_that_takes_no_pool_is_named(cluster):
+    mountpoint, options = prepared(cluster)
+    argv = cluster.programs.node(mountpoint, {k: v for k, v in options.items() if k != "pool"})
+    status, said = start(["unshare", "-m", "sh", "-c",
+                          "mount -t tmpfs -o ro none /run && exec \"$@\"", "sh", *argv])
+    assert status == 1 and "/run/mooncake" in said and "Read-only" in said, (status, said)
+
+
 @on_cluster(variants="one")
 def a_tmpfs_of_somebody_else_is_not_taken_for_a_pool(cluster):
     mountpoint, options = prepared(cluster)
