@@ -535,6 +535,14 @@ static void disconnect(struct client *client)
 static void absent(struct client *client, const char *what)
 {
 	if (!client->absent)
+		log_warn("%s, trying on", what);
+	client->absent = true;
+}
+
+/* The same of one that we know the address of. */
+static void absent_at(struct client *client, const char *what)
+{
+	if (!client->absent)
 		log_warn("%s, trying on address=%s%s%s", what,
 			 client->dial.unix_only ? client->dial.unix_name : client->dial.host,
 			 client->dial.unix_only ? "" : ":", client->dial.port);
@@ -563,7 +571,7 @@ static void connect_and_serve(struct client *client, uint32_t *retry_ms)
 		return;
 	int fd = connect_any(client);
 	if (fd < 0) {
-		absent(client, "the master does not answer");
+		absent_at(client, "the master does not answer");
 		return;
 	}
 	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
@@ -594,7 +602,7 @@ static void connect_and_serve(struct client *client, uint32_t *retry_ms)
 		end_calls(client, ENDING_HERE);
 		return;
 	}
-	absent(client, "the master does not welcome us");
+	absent_at(client, "the master does not welcome us");
 	disconnect(client);
 	end_calls(client, ENDING_HERE);
 }

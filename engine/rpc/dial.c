@@ -28,8 +28,8 @@ enum mc_status dial_parse(struct dial *dial, const char *address)
 	}
 	const char *colon = strrchr(address, ':');
 	size_t length = colon ? (size_t)(colon - address) : strlen(address);
-	if (length == 0 || length >= sizeof(dial->host))
-		return MC_INVALID;
+	if (length == 0 || length >= sizeof(dial->host) || strcspn(address, "/ ") < length)
+		return MC_INVALID; /* a URL, say, whose scheme no resolver would ever know */
 	if (address[0] == '[' && length > 2 && address[length - 1] == ']')
 		memcpy(dial->host, address + 1, length - 2);
 	else

@@ -49,7 +49,9 @@ def a_bad_value_is_named_and_refused(cluster):
     for name, value in (("segment", "abc"), ("segment", "-5"), ("segment", "12q"),
                         ("segment", "99999999999999999999g"), ("segment", ""),
                         ("passthrough", "maybe"), ("io_uring", "2x"),
-                        ("transport", "pigeon"), ("master", "127.0.0.1:99999"), ("master", "127.0.0.1:abc")):
+                        ("transport", "pigeon"), ("master", "127.0.0.1:99999"),
+                        ("master", "127.0.0.1:abc"), ("master", "http://127.0.0.1:50051"),
+                        ("master", "etcd://127.0.0.1"), ("master", "etcd://127.0.0.1:1?a=b")):
         refused(cluster, mountpoint, {**options, name: value}, name)
 
 
