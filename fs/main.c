@@ -166,6 +166,8 @@ struct daemon {
 	char pool[PATH_MAX];
 	char master_address[1024];
 	char journal[PATH_MAX + 32];
+	uint32_t port_first, port_last;
+	struct mc_placement placement;
 	sigset_t signals;
 	_Atomic bool mounted; /* what is on the mountpoint is ours */
 	pthread_mutex_t lock;
@@ -261,10 +263,6 @@ static enum mc_status start_master(struct daemon *d)
 		.http = s->master_http,
 	};
 
-	if (!s->lend && !s->master) {
-		log_error("a mount that lends nothing needs a master, and other nodes");
-		return MC_INVALID;
-	}
 	if (s->master) {
 		snprintf(d->master_address, sizeof(d->master_address), "%s", s->master);
 		return MC_OK;
@@ -280,17 +278,36 @@ static enum mc_status start_master(struct daemon *d)
 
 static bool parse_ports(const char *text, uint32_t *first, uint32_t *last)
 {
+	unsigned long long from, to;
 	char end;
 
-	*first = *last = 0;
 	if (!text)
 		return true;
-	if (sscanf(text, "%u-%u%c", first, last, &end) != 2 || *first == 0 || *last > 65535 ||
-	    *first > *last) {
+	if (sscanf(text, "%llu-%llu%c", &from, &to, &end) != 2 || from == 0 || to > 65535 ||
+	    from > to) {
 		log_error("ports must be FIRST-LAST within 1-65535 given=%s", text);
 		return false;
 	}
+	*first = (uint32_t)from;
+	*last = (uint32_t)to;
 	return true;
+}
+
+/* A name stands in lines of the log and of user.mooncake.status. */
+static bool name_sound(const char *name)
+{
+	size_t size = 0;
+
+	for (; name[size]; size++) {
+		unsigned char byte = (unsigned char)name[size];
+		if (byte < ' ' || byte == 0x7f)
+			break;
+	}
+	if (size > 0 && size < MC_NODE_NAME_SIZE && !name[size])
+		return true;
+	log_error("name must be 1 to %u bytes, none of them a control character",
+		  MC_NODE_NAME_SIZE - 1);
+	return false;
 }
 
 static bool placement_take(const struct settings *s, struct mc_placement *placement)
@@ -309,6 +326,29 @@ static bool placement_take(const struct settings *s, struct mc_placement *placem
 	return false;
 }
 
+/* Take what the options' rows can't judge. */
+static bool settings_take(struct daemon *d)
+{
+	const struct settings *s = d->settings;
+
+	if (!s->lend && !s->master) {
+		log_error("a mount that lends nothing (lend=off) needs a master, and other nodes");
+		return false;
+	}
+	if (s->pool && !s->pool[0]) {
+		log_error("pool must be a directory");
+		return false;
+	}
+	if (s->watermark_low > s->watermark_high) {
+		log_error("watermark_low is above watermark_high low=%u high=%u", s->watermark_low,
+			  s->watermark_high);
+		return false;
+	}
+	return (!s->name || name_sound(s->name)) &&
+	       parse_ports(s->ports, &d->port_first, &d->port_last) &&
+	       placement_take(s, &d->placement);
+}
+
 static enum mc_status start_node(struct daemon *d)
 {
 	struct settings *s = d->settings;
@@ -317,6 +357,8 @@ static enum mc_status start_node(struct daemon *d)
 		.pool = {.path = d->pool, .size = s->segment, .mount = s->private_pool},
 		.name = s->name,
 		.listen_host = s->listen,
+		.port_first = d->port_first,
+		.port_last = d->port_last,
 		.announce_host = s->announce,
 		.transport = s->transport,
 		.stream_threshold = s->stream_threshold,
@@ -324,6 +366,7 @@ static enum mc_status start_node(struct daemon *d)
 		.timeout_ms = s->timeout_ms,
 		.watermark_high = s->watermark_high,
 		.watermark_low = s->watermark_low,
+		.placement = d->placement,
 		.immutable = s->immutable,
 		.guest = !s->lend,
 		.metacache = !getenv("MC_DISABLE_METACACHE"),
@@ -331,15 +374,6 @@ static enum mc_status start_node(struct daemon *d)
 	struct node_events events = fs_node_events;
 
 	events.context = &d->fs;
-	if (!parse_ports(s->ports, &config.port_first, &config.port_last))
-		return MC_INVALID;
-	if (!placement_take(s, &config.placement))
-		return MC_INVALID;
-	if (s->watermark_low > s->watermark_high) {
-		log_error("watermark_low is above watermark_high low=%u high=%u", s->watermark_low,
-			  s->watermark_high);
-		return MC_INVALID;
-	}
 	if (!s->pool && geteuid() == 0 && mkdir("/run/mooncake", 0700) < 0 && errno != EEXIST) {
 		log_error("no place for the pool can be made path=/run/mooncake error=\"%s\"",
 			  strerror(errno));
@@ -623,8 +657,8 @@ static int start(struct settings *s, struct options *options, int left, char **a
 	static struct daemon d;
 	const char *mountpoint = find_mountpoint(left, argv);
 
-	if (!mountpoint)
-		return usage_error(left == 0 ? "no mountpoint is given" : "too many arguments");
+	if (!mountpoint || !mountpoint[0])
+		return usage_error(left <= 2 ? "no mountpoint is given" : "too many arguments");
 	if (s->log_file && !log_open(s->log_file))
 		return usage_error("the log file can't be written");
 	log_set_level(s->debug && !options_given(options, "log_level") ? "debug" : s->log_level);
@@ -635,6 +669,8 @@ static int start(struct settings *s, struct options *options, int left, char **a
 	if (getenv("MC_DISABLE_METACACHE"))
 		d.fs.config.cache_ms = 0;
 	ending_signals(&d.signals);
+	if (!settings_take(&d))
+		return 2;
 	take_paths(&d, mountpoint);
 	if (!s->foreground)
 		detach(&d);

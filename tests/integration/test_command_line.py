@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import struct
 import subprocess
 
 from cluster import free_port, wait_until
@@ -206,18 +208,31 @@ def odd_names_go_through_the_command_line_byte_for_byte(cluster):
     assert entry["name"] == "\ufffdraw" and entry["name_base64"] == "/3Jhdw==", entry
 
 
+def stranger(master, name):
+    """Connected to MASTER as a node of a name that mooncakefs would refuse."""
+    link = socket.create_connection((master.host, master.port), 5)
+    body = struct.pack("<B16s", 1, os.urandom(16))
+    for text in (os.fsencode(name), b"elsewhere"):
+        body += struct.pack("<H", len(text)) + text
+    body += struct.pack("<QQB", 1 << 20, 0, 0)
+    link.sendall(struct.pack("<HBBHhIIQ", 0x434D, 1, 0, 1, 0, len(body), 0, 1) + body)
+    assert link.recv(65536)
+    return link
+
+
 @on_cluster(variants="one")
 def odd_names_of_nodes_make_no_odd_output(cluster):
     master = cluster.master()
-    odd, raw = "\x1b[31m", os.fsdecode(b"\xff")
-    node, _ = cluster.node(master, "a"), cluster.node(master, "b", node_name=odd)
+    odd = os.fsdecode(b"\x1b[31m\xff")
+    node, _ = cluster.node(master, "a", node_name="a"), cluster.node(master, "b", node_name="b")
     put(at(node, "k"), b"x")
-    run(cluster, master, "policy", "set", "/", "replicas=2", f"preferred={odd},{raw}")
+    run(cluster, master, "policy", "set", "/", "replicas=2", f"preferred={odd},b")
     wait_until(lambda: run(cluster, master, "locate", "k").count(b"\n") == 2, 10, "two copies")
-    for words in (["status"], ["node", "list"], ["policy", "list"], ["policy", "show", "k"],
-                  ["stat", "k"], ["locate", "k"], ["drain", "--cancel", odd]):
-        json.loads(run(cluster, None, "--mount", node.path, *words, "--json").decode())
-        assert b"\x1b" not in run(cluster, None, "--mount", node.path, *words), words
+    with stranger(master, odd):
+        for words in (["status"], ["node", "list"], ["policy", "list"], ["policy", "show", "k"],
+                      ["stat", "k"], ["locate", "k"], ["drain", "--cancel", odd]):
+            json.loads(run(cluster, None, "--mount", node.path, *words, "--json").decode())
+            assert b"\x1b" not in run(cluster, None, "--mount", node.path, *words), words
 
 
 @on_cluster(variants="one")

@@ -55,6 +55,22 @@ def a_bad_value_is_named_and_refused(cluster):
         refused(cluster, mountpoint, {**options, name: value}, name)
 
 
+@on_cluster(variants="one")
+def what_makes_no_sense_is_refused_before_anything_is_started(cluster):
+    mountpoint, options = prepared(cluster)
+    for name, value in (("pool", ""), ("name", ""), ("name", "two\nlines"), ("name", "\x7f"),
+                        ("name", "x" * 64), ("ports", "9-8"), ("ports", "1-70000"),
+                        ("ports", "4294967297-4294967298"), ("preferred", "a::b"),
+                        ("watermark_low", "96"), ("lend", "off")):
+        argv = cluster.programs.node(mountpoint, {**options, name: value}, foreground=False)
+        status, said = start(argv, cwd=cluster.directory("where"))
+        assert status == 2 and name in said and "serving" not in said, (name, value, status, said)
+        assert said.count("\n") == 1, said
+    status, said = start(cluster.programs.node("", options), cwd=cluster.path("where"))
+    assert status == 2 and "mountpoint" in said, (status, said)
+    assert not mounted(cluster.path("where")) and not mounted(mountpoint)
+
+
 @on_cluster(variants="one", needs=("root",))
 def what_libfuse_says_is_in_the_log(cluster):
     mountpoint, options = prepared(cluster)
