@@ -92,7 +92,7 @@ void held_drop(struct visitor *visitor, struct held *held)
 	visitor->held_count--;
 	atomic_fetch_sub(&visitor->owner->lent, held->lent);
 	if (visitor->owner->config.drop)
-		visitor->owner->config.drop(held);
+		visitor->owner->config.drop(visitor, held);
 	if (held->map)
 		munmap(held->map, held->hold.attr.size);
 	if (held->read_fd >= 0)

@@ -65,6 +65,16 @@ void owner_accept(struct visitor *visitor, const struct pull_request *request,
 	answer->remaining = length;
 }
 
+void owner_put_off(struct visitor *visitor, const struct pull_request *request, struct held *held)
+{
+	struct answer *answer = &visitor->answer;
+
+	answer_clear(answer);
+	answer->put_off = true;
+	answer->request = *request;
+	answer->held = held;
+}
+
 bool owner_keeps(const struct owner *owner)
 {
 	return !owner->config.lends || owner->config.drop;
@@ -291,12 +301,23 @@ static enum mc_status fill(struct visitor *visitor)
 	return MC_OK;
 }
 
+static void respond_again(struct visitor *visitor)
+{
+	struct pull_request request = visitor->answer.request;
+	struct held *held = visitor->answer.held;
+
+	held->used_ns = visitor->active_ns;
+	visitor->owner->config.respond(visitor, &request, held);
+}
+
 /* Serve until the input is empty (MC_AGAIN), the socket is full or the turn is over (MC_OK). */
 static enum mc_status serve(struct visitor *visitor)
 {
 	bool filled = false;
 
-	for (uint32_t cost = 0; cost < TURN_COST;) {
+	if (visitor->answer.put_off)
+		respond_again(visitor);
+	for (uint32_t cost = 0; cost < TURN_COST && !visitor->answer.put_off;) {
 		if (visitor->answer.head_size) {
 			cost += 1 + visitor->answer.remaining / TURN_SIZE;
 			enum mc_status status = push(visitor);
@@ -323,7 +344,11 @@ static void visitor_ready(struct watch *watch, uint32_t events)
 	struct visitor *visitor = container_of(watch, struct visitor, watch);
 	struct owner *owner = visitor->owner;
 
-	(void)events;
+	/* What takes long is not gone on with for nobody. */
+	if (visitor->answer.put_off && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
+		visitor_drop(visitor);
+		return;
+	}
 	visitor->active_ns = clock_ns();
 	atomic_store_explicit(&owner->active_ns, visitor->active_ns, memory_order_relaxed);
 	enum mc_status status = serve(visitor);
@@ -334,8 +359,11 @@ static void visitor_ready(struct watch *watch, uint32_t events)
 		visitor_drop(visitor);
 		return;
 	}
-	/* MC_OK: there is more to send, or to serve out of the input. */
-	status = poller_watch(&owner->poller, watch, status == MC_OK ? EPOLLOUT : EPOLLIN);
+	/* MC_OK: there is more to send, to put together, or to serve out of the input. */
+	uint32_t awaited = status == MC_AGAIN	     ? EPOLLIN
+			   : visitor->answer.put_off ? EPOLLOUT | EPOLLRDHUP
+						     : EPOLLOUT;
+	status = poller_watch(&owner->poller, watch, awaited);
 	if (status)
 		visitor_drop(visitor);
 	if (owner->visitors)
@@ -405,7 +433,8 @@ static void look_after(struct owner *owner, uint64_t now_ns)
 		next = visitor->next;
 		if (visitor->held_count)
 			held_expire(visitor, now_ns - OWNER_KEEP_MS * MS_NS, false);
-		bool stuck = visitor->answer.head_size && silent_ns > OWNER_STUCK_MS * MS_NS;
+		bool answered = visitor->answer.head_size || visitor->answer.put_off;
+		bool stuck = answered && silent_ns > OWNER_STUCK_MS * MS_NS;
 		if (stuck || (!visitor->held_count && silent_ns > OWNER_IDLE_MS * MS_NS))
 			visitor_drop(visitor);
 		else if (owner_keeps(owner) && visitor->held_count)

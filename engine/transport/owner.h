@@ -43,6 +43,8 @@ struct answer {
 	uint8_t head[PULL_HEAD_SIZE];
 	uint32_t head_size; /* 0: nothing is being sent */
 	uint32_t head_sent;
+	bool put_off;		     /* respond() is called again for ... */
+	struct pull_request request; /* ... this */
 	int fd;		    /* what goes with the head's first byte, not its own; -1: nothing */
 	struct held *held;  /* what it is about; must not go meanwhile */
 	const uint8_t *map; /* all of the object; NULL: it is read */
@@ -74,10 +76,10 @@ struct owner_config {
 	bool lends;    /* what was answered is held until RELEASE */
 	/* Undo what respond() made of it: it is let go.  NULL: nothing.  With it, what was
 	 * released is kept as bytes are, for whoever asks again. */
-	void (*drop)(struct held *held);
+	void (*drop)(struct visitor *visitor, struct held *held);
 	/*
-	 * Put the answer's head and what follows it together, and send what can be
-	 * sent with owner_send_head() and the transport's own means.  The object is held.
+	 * Put the answer's head and what follows it together, to be sent by send(); or a
+	 * part of it, and put the rest off.  The object is held.
 	 */
 	void (*respond)(struct visitor *visitor, const struct pull_request *request,
 			struct held *held);
@@ -117,6 +119,10 @@ void owner_refuse(struct visitor *visitor, const struct pull_request *request,
 		  enum mc_status status);
 void owner_accept(struct visitor *visitor, const struct pull_request *request,
 		  const struct held *held, uint32_t length, uint32_t crc);
+
+/* The same: it takes long, so call respond() again when others have been served.  Who
+ * leaves meanwhile is dropped. */
+void owner_put_off(struct visitor *visitor, const struct pull_request *request, struct held *held);
 
 /* The same: what the answer is about is lent until RELEASE. */
 void owner_lend(struct visitor *visitor, struct held *held);

@@ -22,6 +22,8 @@ static enum mc_status fake_hold(void *context, uint64_t id, uint64_t version,
 	struct fake_source *fake = context;
 	uint64_t now = atomic_load(&fake->version);
 
+	if (fake->holding)
+		fake->holding(fake, id);
 	if (id < ID_FIRST || id >= ID_FIRST + OBJECTS_MAX || fake->objects[id - ID_FIRST].fd < 0)
 		return MC_NOT_FOUND;
 	if (version && version != now)

@@ -38,6 +38,7 @@ struct fake_source {
 	atomic_int again; /* times MC_AGAIN is still to be said */
 	atomic_uint_fast64_t version;
 	atomic_int holds_made;
+	void (*holding)(struct fake_source *fake, uint64_t id); /* called first; NULL: nobody */
 };
 
 /* Where the bytes go. */

@@ -26,10 +26,11 @@ void exhibit_unref(struct exhibit *exhibit)
 {
 	if (!exhibit || atomic_fetch_sub(&exhibit->references, 1) != 1)
 		return;
-	if (exhibit->map && mc_engine_unregister(exhibit->engine, exhibit->map))
+	if (exhibit->registered && mc_engine_unregister(exhibit->engine, exhibit->map))
 		log_debug("an object was not registered any more");
 	if (exhibit->map)
 		munmap(exhibit->map, exhibit->size);
+	free(exhibit->sums);
 	free(exhibit->note);
 	free(exhibit);
 }
@@ -48,105 +49,29 @@ static bool has_holes(const struct exhibit *exhibit, const struct stat *file)
 	return (uint64_t)file->st_blocks * 512 < exhibit->size;
 }
 
-static bool read_whole(int fd, uint8_t *to, uint64_t size)
-{
-	uint64_t done = 0;
-
-	while (done < size) {
-		ssize_t got = pread(fd, to + done, size - done, (off_t)done);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		done += (uint64_t)got;
-	}
-	return true;
-}
-
-/* The file's own pages; of a small one with holes, a copy without. */
+/* The file's own pages; of a small one with holes, room for a copy without. */
 static enum mc_status map_object(struct exhibit *exhibit, int fd, const struct stat *file)
 {
-	bool copy = has_holes(exhibit, file);
-
-	if (copy && exhibit->size > COPY_SIZE_MAX)
+	exhibit->copied = has_holes(exhibit, file);
+	if (exhibit->copied && exhibit->size > COPY_SIZE_MAX)
 		return MC_NOT_SUPPORTED;
-	void *map = copy ? mmap(NULL, exhibit->size, PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-			 : mmap(NULL, exhibit->size, PROT_READ, MAP_SHARED, fd, 0);
+	void *map = exhibit->copied ? mmap(NULL, exhibit->size, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+				    : mmap(NULL, exhibit->size, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
 		return mc_status_from_errno(errno);
-	if (copy && !read_whole(fd, map, exhibit->size)) {
-		munmap(map, exhibit->size);
-		return MC_IO;
-	}
 	exhibit->map = map;
 	return MC_OK;
 }
 
-struct asking {
-	bool (*go_on)(void *context);
-	void *context;
-};
-
-static enum mc_status sum_pieces(const struct exhibit *exhibit, uint8_t *sums,
-				 const struct asking *asking)
+enum mc_status exhibit_new(struct mc_engine *engine, const struct source_hold *hold,
+			   struct exhibit **exhibit)
 {
-	for (uint64_t at = 0; at < exhibit->size; at += NOTE_PIECE_SIZE) {
-		uint64_t left = exhibit->size - at;
-		if (asking->go_on && !asking->go_on(asking->context))
-			return MC_AGAIN;
-		store_u32(sums, crc32c(0, (const uint8_t *)exhibit->map + at,
-				       left < NOTE_PIECE_SIZE ? left : NOTE_PIECE_SIZE));
-		sums += 4;
-	}
-	return MC_OK;
-}
-
-/* Summed first: that brings the pages in, a few at a time, and can be left off. */
-static enum mc_status show_bytes(struct exhibit *exhibit, uint8_t *sums,
-				 const struct asking *asking, char **text)
-{
-	enum mc_status status = sum_pieces(exhibit, sums, asking);
-
-	if (!status)
-		status = mc_engine_register(exhibit->engine, exhibit->map, exhibit->size, NULL,
-					    MC_REGION_REMOTE_READ | MC_REGION_QUIET);
-	if (status) {
-		munmap(STEAL(exhibit->map), exhibit->size);
-		return status;
-	}
-	return engine_region_text(exhibit->engine, exhibit->map, text);
-}
-
-static enum mc_status show(struct exhibit *exhibit, int fd, const struct stat *file,
-			   const struct asking *asking)
-{
-	CLEANUP_FREE uint8_t *sums = NULL;
-	CLEANUP_FREE char *text = NULL;
-	uint64_t pieces = note_pieces(exhibit->size);
-	enum mc_status status = MC_OK;
+	uint64_t pieces = note_pieces(hold->attr.size);
+	struct stat file;
 
 	if (pieces > NOTE_PIECES_MAX)
 		return MC_TOO_BIG;
-	sums = malloc(pieces * 4 + 1);
-	if (!sums)
-		return MC_NO_MEMORY;
-	if (exhibit->size > 0)
-		status = map_object(exhibit, fd, file);
-	if (!status && exhibit->size > 0)
-		status = show_bytes(exhibit, sums, asking, &text);
-	if (!status)
-		status = note_write(sums, exhibit->size, text, text ? strlen(text) : 0,
-				    &exhibit->note, &exhibit->note_size);
-	return status;
-}
-
-enum mc_status exhibit_new(struct mc_engine *engine, const struct source_hold *hold,
-			   bool (*go_on)(void *context), void *context, struct exhibit **exhibit)
-{
-	struct asking asking = {go_on, context};
-	struct stat file;
-
 	if (fstat(hold->fd, &file) < 0)
 		return mc_status_from_errno(errno);
 	struct exhibit *made = calloc(1, sizeof(*made));
@@ -158,7 +83,10 @@ enum mc_status exhibit_new(struct mc_engine *engine, const struct source_hold *h
 	made->device = file.st_dev;
 	made->inode = file.st_ino;
 	atomic_store(&made->references, 1);
-	enum mc_status status = show(made, hold->fd, &file, &asking);
+	made->sums = malloc(pieces * 4 + 1);
+	enum mc_status status = made->sums ? MC_OK : MC_NO_MEMORY;
+	if (!status && made->size > 0)
+		status = map_object(made, hold->fd, &file);
 	if (status)
 		exhibit_unref(made);
 	else
@@ -166,30 +94,91 @@ enum mc_status exhibit_new(struct mc_engine *engine, const struct source_hold *h
 	return status;
 }
 
-/* -- for the owner -- */
-
-static enum mc_status exhibit_of(struct visitor *visitor, struct held *held, struct exhibit **found)
+static bool read_piece(int fd, uint8_t *to, uint64_t offset, uint64_t size)
 {
-	if (!held->own) {
-		struct exhibit *exhibit;
-		enum mc_status status =
-			showcase_exhibit(visitor->owner->config.context, &held->hold, &exhibit);
-		if (status)
-			return status;
-		held->own = exhibit;
+	uint64_t done = 0;
+
+	while (done < size) {
+		ssize_t got = pread(fd, to + done, size - done, (off_t)(offset + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return false;
+		done += (uint64_t)got;
 	}
-	*found = held->own;
+	return true;
+}
+
+/* That brings the pages in, too, a few at a time. */
+enum mc_status exhibit_sum(struct exhibit *exhibit, const struct source_hold *hold)
+{
+	uint64_t at = atomic_load(&exhibit->summed), left = exhibit->size - at;
+	uint64_t size = left < NOTE_PIECE_SIZE ? left : NOTE_PIECE_SIZE;
+	uint8_t *piece = (uint8_t *)exhibit->map + at;
+
+	if (exhibit->copied && !read_piece(hold->fd, piece, at, size))
+		return MC_IO;
+	store_u32(exhibit->sums + at / NOTE_PIECE_SIZE * 4, crc32c(0, piece, size));
+	atomic_store(&exhibit->summed, at + size); /* read by exhibit_adopt() */
 	return MC_OK;
 }
 
+bool exhibit_summed(const struct exhibit *exhibit)
+{
+	return atomic_load(&exhibit->summed) == exhibit->size;
+}
+
+void exhibit_adopt(struct exhibit *exhibit, const struct exhibit *other)
+{
+	uint64_t summed = atomic_load(&other->summed);
+
+	if (exhibit->copied)
+		return;
+	memcpy(exhibit->sums, other->sums, note_pieces(summed) * 4);
+	atomic_store(&exhibit->summed, summed);
+}
+
+enum mc_status exhibit_show(struct exhibit *exhibit)
+{
+	CLEANUP_FREE char *text = NULL;
+	enum mc_status status = MC_OK;
+
+	MUST(exhibit_summed(exhibit));
+	if (exhibit->size > 0 && !exhibit->registered) {
+		status = mc_engine_register(exhibit->engine, exhibit->map, exhibit->size, NULL,
+					    MC_REGION_REMOTE_READ | MC_REGION_QUIET);
+		exhibit->registered = !status;
+	}
+	if (!status && exhibit->size > 0)
+		status = engine_region_text(exhibit->engine, exhibit->map, &text);
+	if (!status)
+		status = note_write(exhibit->sums, exhibit->size, text, text ? strlen(text) : 0,
+				    &exhibit->note, &exhibit->note_size);
+	return status;
+}
+
+bool exhibit_ready(const struct exhibit *exhibit)
+{
+	return exhibit->note != NULL;
+}
+
+/* -- for the owner -- */
+
 void exhibit_respond(struct visitor *visitor, const struct pull_request *request, struct held *held)
 {
-	struct exhibit *exhibit;
-	enum mc_status status = exhibit_of(visitor, held, &exhibit);
+	struct exhibit *exhibit = held->own;
+	enum mc_status status =
+		showcase_exhibit(visitor->owner->config.context, &held->hold, &exhibit);
 
+	held->own = exhibit;
+	if (!status && !exhibit_ready(exhibit)) {
+		owner_put_off(visitor, request, held);
+		return;
+	}
 	if (status) {
 		log_debug("an object can't be shown to a peer id=%lu status=\"%s\"", request->id,
 			  mc_status_text(status));
+		exhibit_drop(visitor, held);
 		owner_refuse(visitor, request, status);
 		return;
 	}
@@ -220,8 +209,7 @@ enum mc_status exhibit_send(struct visitor *visitor)
 	return status;
 }
 
-void exhibit_drop(struct held *held)
+void exhibit_drop(struct visitor *visitor, struct held *held)
 {
-	if (held->own)
-		exhibit_unref(STEAL(held->own));
+	showcase_leave(visitor->owner->config.context, STEAL(held->own));
 }

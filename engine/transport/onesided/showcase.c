@@ -19,7 +19,7 @@ struct display {
 	uint64_t id;
 	enum stage stage;
 	bool gone;		 /* out of the showcase; who makes it ends it */
-	struct exhibit *exhibit; /* of one that is READY */
+	struct exhibit *exhibit; /* READY: counted; MAKING: its maker's, NULL at first */
 };
 
 /* --- the table ------------------------------------------------------------------ */
@@ -113,15 +113,17 @@ static bool room_locked(struct showcase *showcase, const struct display *display
 static void made_locked(struct showcase *showcase, struct display *display, enum mc_status status,
 			struct exhibit *exhibit)
 {
-	pthread_cond_broadcast(&showcase->made);
+	display->exhibit = NULL;
 	if (display->gone) {
 		clear_locked(showcase, exhibit);
 		free(display);
 		return;
 	}
 	display->stage = WISHED;
-	if (status == MC_AGAIN)
+	if (status == MC_AGAIN) {
+		pthread_cond_signal(&showcase->wake);
 		return;
+	}
 	if (status || !room_locked(showcase, display, exhibit->size)) {
 		clear_locked(showcase, exhibit);
 		remove_locked(showcase, display);
@@ -134,9 +136,8 @@ static void made_locked(struct showcase *showcase, struct display *display, enum
 }
 
 /* How long to be quiet still: until nothing has moved, or come to rest, for long enough. */
-static uint64_t quiet_in_ns_locked(const struct showcase *showcase)
+static uint64_t quiet_in_ns_locked(const struct showcase *showcase, uint64_t moved)
 {
-	uint64_t moved = showcase->config.moved_ns(showcase->config.context);
 	uint64_t now = clock_ns(), quiet = SHOWCASE_QUIET_MS * 1000000ull;
 
 	if (moved < showcase->rested_ns)
@@ -146,36 +147,60 @@ static uint64_t quiet_in_ns_locked(const struct showcase *showcase)
 	return now - moved < quiet ? quiet - (now - moved) : 0;
 }
 
-struct making {
-	struct showcase *showcase;
-	struct display *display;
-};
-
-static bool go_on(void *context)
+static uint64_t moved_ns(const struct showcase *showcase)
 {
-	const struct making *making = context;
-	struct showcase *showcase = making->showcase;
+	return showcase->config.moved_ns(showcase->config.context);
+}
+
+static bool go_on(struct showcase *showcase, const struct display *display)
+{
+	uint64_t moved = moved_ns(showcase);
 
 	WITH_LOCK(&showcase->lock);
-	if (showcase->stopping || making->display->gone)
-		return false;
-	return showcase->waiting > 0 || quiet_in_ns_locked(showcase) == 0;
+	return !showcase->stopping && !display->gone && quiet_in_ns_locked(showcase, moved) == 0;
+}
+
+/* Whoever asks takes over what is summed. */
+static void lay_open(struct showcase *showcase, struct display *display, struct exhibit *exhibit)
+{
+	WITH_LOCK(&showcase->lock);
+	display->exhibit = exhibit;
+}
+
+static enum mc_status make_held(struct showcase *showcase, struct display *display,
+				const struct source_hold *hold, struct exhibit **exhibit)
+{
+	struct exhibit *made;
+
+	if (hold->attr.size > showcase->config.bytes_max)
+		return MC_TOO_BIG;
+	enum mc_status status = exhibit_new(showcase->config.engine, hold, &made);
+	if (status)
+		return status;
+	lay_open(showcase, display, made);
+	while (!status && !exhibit_summed(made))
+		status = go_on(showcase, display) ? exhibit_sum(made, hold) : MC_AGAIN;
+	if (!status)
+		status = exhibit_show(made);
+	lay_open(showcase, display, NULL);
+	if (status)
+		exhibit_unref(made);
+	else
+		*exhibit = made;
+	return status;
 }
 
 static enum mc_status make(struct showcase *showcase, struct display *display, uint64_t id,
 			   struct exhibit **exhibit)
 {
 	const struct transport_source *source = showcase->config.source;
-	struct making making = {showcase, display};
 	struct source_hold hold = {.fd = -1, .ahead = true};
 	enum mc_status status = source->hold(source->context, id, 0, &hold);
 
 	/* What is being written comes to rest again, and is shown again then. */
 	if (status)
 		return MC_NOT_FOUND;
-	status = hold.attr.size > showcase->config.bytes_max
-			 ? MC_TOO_BIG
-			 : exhibit_new(showcase->config.engine, &hold, go_on, &making, exhibit);
+	status = make_held(showcase, display, &hold, exhibit);
 	source->release(source->context, &hold);
 	return status;
 }
@@ -199,9 +224,6 @@ static void make_next_locked(struct showcase *showcase, struct display *display)
 	enum mc_status status = make(showcase, display, display->id, &exhibit);
 	pthread_mutex_lock(&showcase->lock);
 	made_locked(showcase, display, status, exhibit);
-	if (showcase->raised)
-		set_policy(pthread_self(), SCHED_IDLE);
-	showcase->raised = false;
 }
 
 static void let_go(struct exhibit *exhibits)
@@ -253,14 +275,14 @@ static void *work(void *context)
 
 	pthread_setname_np(pthread_self(), "mc-showcase");
 	pthread_mutex_lock(&showcase->lock);
-	/* Who can't be raised when somebody waits is not lowered. */
+	/* Who can't be raised again is not lowered. */
 	showcase->lowers =
 		setpriority(PRIO_PROCESS, 0, 1) == 0 && setpriority(PRIO_PROCESS, 0, 0) == 0;
 	if (showcase->lowers)
 		set_policy(pthread_self(), SCHED_IDLE);
 	while (!showcase->stopping) {
 		struct display *display = wished_locked(showcase);
-		uint64_t quiet_ns = display ? quiet_in_ns_locked(showcase) : 0;
+		uint64_t quiet_ns = display ? quiet_in_ns_locked(showcase, moved_ns(showcase)) : 0;
 		if (showcase->cleared) {
 			clear_all_locked(showcase);
 		} else if (!display) {
@@ -284,7 +306,6 @@ enum mc_status showcase_start(struct showcase *showcase, const struct showcase_c
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&showcase->wake, &attr);
-	pthread_cond_init(&showcase->made, &attr);
 	pthread_condattr_destroy(&attr);
 	return thread_start(&showcase->thread, work, showcase) == 0 ? MC_OK : MC_NO_MEMORY;
 }
@@ -296,13 +317,13 @@ void showcase_stop(struct showcase *showcase)
 	pthread_cond_signal(&showcase->wake);
 	pthread_mutex_unlock(&showcase->lock);
 	pthread_join(showcase->thread, NULL);
+	MUST(!showcase->makings);
 	pthread_mutex_lock(&showcase->lock);
 	while (showcase->oldest)
 		remove_locked(showcase, showcase->oldest);
 	pthread_mutex_unlock(&showcase->lock);
 	showcase_clear(showcase);
 	pthread_cond_destroy(&showcase->wake);
-	pthread_cond_destroy(&showcase->made);
 	pthread_mutex_destroy(&showcase->lock);
 }
 
@@ -343,52 +364,111 @@ void showcase_clear(struct showcase *showcase)
 	let_go(cleared);
 }
 
-/* Wait for one that is in the making. */
-static struct display *join_locked(struct showcase *showcase, uint64_t id)
+/* The one that is ready; the caller gets a reference. */
+static struct exhibit *shown(struct showcase *showcase, const struct source_hold *hold)
 {
-	struct display *display = find_locked(showcase, id);
+	WITH_LOCK(&showcase->lock);
+	const struct display *display = find_locked(showcase, hold->attr.id);
 
-	while (display && display->stage == MAKING) {
-		if (showcase->lowers && !showcase->raised)
-			set_policy(showcase->thread, SCHED_OTHER);
-		showcase->raised = showcase->lowers;
-		showcase->waiting++;
-		pthread_cond_wait(&showcase->made, &showcase->lock);
-		showcase->waiting--;
-		display = find_locked(showcase, id);
+	if (!display || display->stage != READY || !exhibit_is_of(display->exhibit, hold))
+		return NULL;
+	exhibit_ref(display->exhibit);
+	atomic_fetch_add(&showcase->used, 1);
+	return display->exhibit;
+}
+
+/* The one that others who asked are making; the same. */
+static struct exhibit *joined(struct showcase *showcase, const struct source_hold *hold)
+{
+	struct exhibit *exhibit = showcase->makings;
+
+	while (exhibit && !exhibit_is_of(exhibit, hold))
+		exhibit = exhibit->next;
+	if (exhibit)
+		exhibit_ref(exhibit);
+	return exhibit;
+}
+
+/* It gets the place of what is wished for, or being made. */
+static void place_locked(struct showcase *showcase, struct exhibit *exhibit,
+			 const struct source_hold *hold)
+{
+	struct display *display = find_locked(showcase, hold->attr.id);
+
+	if (!display || display->stage == READY)
+		return;
+	if (display->stage == MAKING) {
+		if (display->exhibit && exhibit_is_of(display->exhibit, hold))
+			exhibit_adopt(exhibit, display->exhibit);
+		remove_locked(showcase, display);
+		display = calloc(1, sizeof(*display));
+		if (!display)
+			return;
+		display->id = hold->attr.id;
+		add_locked(showcase, display);
 	}
-	return display;
+	display->stage = MAKING;
+	display->exhibit = exhibit;
+	exhibit->display = display;
+}
+
+static enum mc_status begin(struct showcase *showcase, const struct source_hold *hold,
+			    struct exhibit **exhibit)
+{
+	struct exhibit *begun = shown(showcase, hold);
+
+	if (!begun)
+		begun = joined(showcase, hold);
+	if (!begun) {
+		enum mc_status status = exhibit_new(showcase->config.engine, hold, &begun);
+		if (status)
+			return status;
+		begun->next = showcase->makings;
+		showcase->makings = begun;
+		WITH_LOCK(&showcase->lock);
+		place_locked(showcase, begun, hold);
+	}
+	*exhibit = begun;
+	return MC_OK;
+}
+
+/* It is made, or nobody goes on with it (MC_AGAIN). */
+static void finish(struct showcase *showcase, struct exhibit *exhibit, enum mc_status status)
+{
+	struct exhibit **at = &showcase->makings;
+
+	while (*at != exhibit)
+		at = &(*at)->next;
+	*at = exhibit->next;
+	if (!exhibit->display)
+		return;
+	if (!status)
+		exhibit_ref(exhibit);
+	WITH_LOCK(&showcase->lock);
+	made_locked(showcase, STEAL(exhibit->display), status, status ? NULL : exhibit);
 }
 
 enum mc_status showcase_exhibit(struct showcase *showcase, const struct source_hold *hold,
 				struct exhibit **exhibit)
 {
-	struct exhibit *made = NULL;
+	enum mc_status status = *exhibit ? MC_OK : begin(showcase, hold, exhibit);
 
-	pthread_mutex_lock(&showcase->lock);
-	struct display *display = join_locked(showcase, hold->attr.id);
-	if (display && display->stage == READY && exhibit_is_of(display->exhibit, hold)) {
-		made = display->exhibit;
-		exhibit_ref(made);
-		atomic_fetch_add(&showcase->used, 1);
-	} else if (display && display->stage == WISHED) {
-		display->stage = MAKING;
-	} else {
-		display = NULL;
-	}
-	pthread_mutex_unlock(&showcase->lock);
-	enum mc_status status = MC_OK;
-	if (!made) {
-		status = exhibit_new(showcase->config.engine, hold, NULL, NULL, &made);
-		WITH_LOCK(&showcase->lock);
-		if (display && !status)
-			exhibit_ref(made);
-		if (display)
-			made_locked(showcase, display, status, made);
-	}
+	if (status || exhibit_ready(*exhibit))
+		return status;
+	if (!exhibit_summed(*exhibit))
+		return exhibit_sum(*exhibit, hold);
+	status = exhibit_show(*exhibit);
 	if (!status)
-		*exhibit = made;
+		finish(showcase, *exhibit, MC_OK);
 	return status;
+}
+
+void showcase_leave(struct showcase *showcase, struct exhibit *exhibit)
+{
+	/* Only the owner's thread knows of one that is not ready. */
+	if (exhibit && !exhibit_ready(exhibit) && atomic_load(&exhibit->references) == 1)
+		finish(showcase, exhibit, MC_AGAIN);
+	exhibit_unref(exhibit);
 }
 
 void showcase_counters(struct showcase *showcase, struct transport_counters *counters)

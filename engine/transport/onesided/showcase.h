@@ -11,16 +11,18 @@
  *                        └──────── it gave way ────────┼───┘ └─ hide ─┼─► none
  *                                                      └──────────────┘
  *
- * Who asks for an object in the making waits for it, and the thread runs like others
- * until it is done.  Who asks for one that is only wished for makes it by itself, for
- * all who come after.  The newest is made first; when room is short the oldest goes.
+ * Who asks for an object that is not ready makes it by himself, a piece at a time, for
+ * all who come after, and those who come meanwhile help.  Nobody waits for the thread: of
+ * what it is making its sums so far are taken over.  The newest is made first; when room
+ * is short the oldest goes.
  *
  * What was made is right for one version in one file.  hide() comes before the bytes
  * change or the file goes, so nothing is answered from it afterwards; what a visitor
  * holds already stays until he lets go, as if it had been made for him.
  *
  * Ownership   An exhibit is counted: by the showcase, by visitors.
- * Threads     Any thread.  showcase_show, showcase_hide never wait; the source is
+ * Threads     showcase_exhibit, showcase_leave: one at a time, the owner's.  All else:
+ *             any thread.  showcase_show, showcase_hide never wait; the source is
  *             called with no lock held.  showcase->lock is a leaf.
  * Errors      Those of exhibit_new().
  * Limits      SHOWCASE_MAX objects, and as many bytes as the configuration says.
@@ -53,10 +55,11 @@ struct showcase {
 	/* fixed after start */
 	struct showcase_config config;
 	pthread_t thread;
+	/* owned by the owner's thread */
+	struct exhibit *makings; /* for who asked */
 	/* protected by lock */
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* the thread */
-	pthread_cond_t made; /* who waits for an exhibit */
 	struct display *buckets[SHOWCASE_BUCKETS];
 	struct display *oldest, *newest;
 	uint32_t count;
@@ -64,9 +67,7 @@ struct showcase {
 	uint64_t ready;		 /* how many these are */
 	uint64_t rested_ns;	 /* an object was last wished for: others may follow */
 	struct exhibit *cleared; /* to be let go of */
-	uint32_t waiting;	 /* for what is in the making */
-	bool lowers;		 /* the thread runs at SCHED_IDLE, as it can be raised again ... */
-	bool raised;		 /* ... and was, for those */
+	bool lowers;		 /* the thread runs at SCHED_IDLE, as it can raise itself again */
 	bool stopping;
 	/* atomic */
 	atomic_uint_fast64_t used; /* exhibits that were there when somebody asked */
@@ -84,10 +85,16 @@ void showcase_hide(struct showcase *showcase, uint64_t id);
 /* Unmap and unregister now what is hidden and held by no visitor. */
 void showcase_clear(struct showcase *showcase);
 
-/* Get the exhibit of what is held: the one that is there or in the making, or a new one. */
+/*
+ * Get the exhibit of what is held (*exhibit is NULL): the one that is there or in the making,
+ * or a new one; and do a piece of what it still takes.  Until it is ready, call again with
+ * this *exhibit.  It is the caller's, whatever is answered, to be given to showcase_leave().
+ */
 MC_MUST_CHECK enum mc_status showcase_exhibit(struct showcase *showcase,
 					      const struct source_hold *hold,
 					      struct exhibit **exhibit);
+/* Let it go, ready or not; takes NULL. */
+void showcase_leave(struct showcase *showcase, struct exhibit *exhibit);
 
 void showcase_counters(struct showcase *showcase, struct transport_counters *counters);
 

@@ -11,9 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/buffer.h"
 #include "engine/base/clock.h"
+#include "engine/base/crc32c.h"
 #include "engine/base/log.h"
 #include "engine/engine.h"
+#include "engine/transport/onesided/note.h"
 
 #define MIB	(1ull << 20)
 #define SIZE	(10 * MIB) /* three pieces */
@@ -27,6 +30,8 @@ static struct showcase showcase;
 static atomic_int holds, releases;
 static atomic_bool slow; /* who holds without having been asked waits for go */
 static sem_t held, go;
+static atomic_int stop_at; /* and so does the thread before it sums that piece, from 1 */
+static atomic_int looks;   /* of the thread at what moves, until then */
 static atomic_uint_fast64_t moved;
 
 static int files[FILES];
@@ -49,6 +54,8 @@ static enum mc_status hold(void *context, uint64_t id, uint64_t wanted, struct s
 	made->fd = dup(files[id % FILES]);
 	ck_assert_int_ge(made->fd, 0);
 	atomic_fetch_add(&holds, 1);
+	if (made->ahead)
+		atomic_store(&looks, atomic_load(&stop_at));
 	if (made->ahead && atomic_load(&slow)) {
 		sem_post(&held);
 		sem_wait(&go);
@@ -68,6 +75,10 @@ static const struct transport_source source = {.hold = hold, .release = release}
 static uint64_t moved_ns(void *context)
 {
 	(void)context;
+	if (atomic_load(&looks) > 0 && atomic_fetch_sub(&looks, 1) == 1) {
+		sem_post(&held);
+		sem_wait(&go);
+	}
 	return atomic_load(&moved);
 }
 
@@ -141,6 +152,32 @@ static struct source_hold hold_of(uint64_t id)
 	return made;
 }
 
+/* As the owner does for a visitor, once. */
+static void a_turn(const struct source_hold *asked, struct exhibit **exhibit)
+{
+	ck_assert(!*exhibit || !exhibit_ready(*exhibit));
+	ck_assert_int_eq(showcase_exhibit(&showcase, asked, exhibit), MC_OK);
+}
+
+static struct exhibit *get(const struct source_hold *asked, struct exhibit *exhibit)
+{
+	do
+		a_turn(asked, &exhibit);
+	while (!exhibit_ready(exhibit));
+	return exhibit;
+}
+
+static void check_sums(const struct exhibit *exhibit)
+{
+	const uint8_t *map = exhibit->map;
+
+	for (uint64_t at = 0; at < SIZE; at += NOTE_PIECE_SIZE) {
+		uint64_t size = SIZE - at < NOTE_PIECE_SIZE ? SIZE - at : NOTE_PIECE_SIZE;
+		ck_assert_uint_eq(load_u32(exhibit->sums + at / NOTE_PIECE_SIZE * 4),
+				  crc32c(0, map + at, size));
+	}
+}
+
 /* --- tests ------------------------------------------------------------------------------ */
 
 START_TEST(what_rests_is_ready_when_nothing_moves)
@@ -186,42 +223,90 @@ START_TEST(what_begins_to_move_stops_the_making_which_is_done_later)
 }
 END_TEST
 
-struct asker {
-	pthread_t thread;
-	struct source_hold hold;
-	struct exhibit *exhibit;
-	atomic_bool done;
-};
-
-static void *ask_for_it(void *context)
+/* Who asks neither waits for the thread nor sums again what it has summed. */
+START_TEST(one_in_the_making_is_taken_over_by_who_asks)
 {
-	struct asker *asker = context;
-
-	ck_assert_int_eq(showcase_exhibit(&showcase, &asker->hold, &asker->exhibit), MC_OK);
-	atomic_store(&asker->done, true);
-	return NULL;
-}
-
-START_TEST(who_asks_for_one_in_the_making_waits_for_it_whatever_moves)
-{
-	struct asker asker = {.hold = {.fd = -1}};
+	struct exhibit *exhibit = NULL;
 
 	begin();
-	asker.hold = hold_of(1);
-	atomic_store(&slow, true);
+	atomic_store(&stop_at, 3);
 	showcase_show(&showcase, 1);
 	sem_wait(&held);
-	ck_assert_int_eq(pthread_create(&asker.thread, NULL, ask_for_it, &asker), 0);
-	AWAIT(field(&showcase.waiting) == 1);
-	atomic_store(&moved, UINT64_MAX);
-	ck_assert(!atomic_load(&asker.done));
-	sem_post(&go);
-	pthread_join(asker.thread, NULL);
+	struct source_hold asked = hold_of(1);
+	a_turn(&asked, &exhibit);
+	ck_assert(exhibit_summed(exhibit));
+	a_turn(&asked, &exhibit);
+	check_sums(exhibit);
 	ck_assert_uint_eq(seen().shown, 1);
-	ck_assert_uint_eq(seen().pulls_shown, 1);
-	ck_assert_uint_eq(regions(), 1);
-	exhibit_unref(asker.exhibit);
-	release(NULL, &asker.hold);
+	atomic_store(&stop_at, 0);
+	sem_post(&go);
+	AWAIT(atomic_load(&releases) == 1);
+	ck_assert_uint_eq(seen().shown, 1);
+	AWAIT(regions() == 1);
+	showcase_leave(&showcase, exhibit);
+	release(NULL, &asked);
+	end();
+}
+END_TEST
+
+START_TEST(those_who_ask_at_once_make_it_together)
+{
+	struct exhibit *first = NULL, *second = NULL;
+
+	begin_with(_i == 0 ? 0 : 1ull << 30);
+	atomic_store(&moved, UINT64_MAX);
+	showcase_show(&showcase, 1);
+	struct source_hold asked = hold_of(1), again = hold_of(1);
+	a_turn(&asked, &first);
+	a_turn(&again, &second);
+	ck_assert_ptr_eq(first, second);
+	/* The first leaves, and his hold with him. */
+	showcase_leave(&showcase, first);
+	release(NULL, &asked);
+	a_turn(&again, &second);
+	a_turn(&again, &second);
+	ck_assert(exhibit_ready(second));
+	check_sums(second);
+	ck_assert_uint_eq(seen().shown, _i);
+	showcase_leave(&showcase, second);
+	release(NULL, &again);
+	end();
+}
+END_TEST
+
+START_TEST(what_nobody_goes_on_with_is_wished_for_again)
+{
+	struct exhibit *exhibit = NULL;
+
+	begin();
+	atomic_store(&moved, UINT64_MAX);
+	showcase_show(&showcase, 1);
+	struct source_hold asked = hold_of(1);
+	a_turn(&asked, &exhibit);
+	showcase_leave(&showcase, exhibit);
+	release(NULL, &asked);
+	ck_assert_uint_eq(seen().shown + regions(), 0);
+	atomic_store(&moved, 0);
+	AWAIT(seen().shown == 1);
+	end();
+}
+END_TEST
+
+START_TEST(what_is_hidden_while_who_asked_makes_it_is_his_alone)
+{
+	struct exhibit *exhibit = NULL;
+
+	begin();
+	atomic_store(&moved, UINT64_MAX);
+	showcase_show(&showcase, 1);
+	struct source_hold asked = hold_of(1);
+	a_turn(&asked, &exhibit);
+	showcase_hide(&showcase, 1);
+	showcase_show(&showcase, 1);
+	exhibit = get(&asked, exhibit);
+	ck_assert_uint_eq(seen().shown, 0);
+	showcase_leave(&showcase, exhibit);
+	release(NULL, &asked);
 	end();
 }
 END_TEST
@@ -234,14 +319,14 @@ START_TEST(one_that_is_wished_for_is_made_by_who_asks_and_stays_for_others)
 	atomic_store(&moved, UINT64_MAX);
 	showcase_show(&showcase, 1);
 	struct source_hold asked = hold_of(1);
-	ck_assert_int_eq(showcase_exhibit(&showcase, &asked, &first), MC_OK);
+	first = get(&asked, NULL);
 	ck_assert_uint_eq(seen().shown, 1);
 	ck_assert_uint_eq(seen().pulls_shown, 0);
-	ck_assert_int_eq(showcase_exhibit(&showcase, &asked, &second), MC_OK);
+	second = get(&asked, NULL);
 	ck_assert_ptr_eq(first, second);
 	ck_assert_uint_eq(seen().pulls_shown, 1);
-	exhibit_unref(first);
-	exhibit_unref(second);
+	showcase_leave(&showcase, first);
+	showcase_leave(&showcase, second);
 	release(NULL, &asked);
 	end();
 }
@@ -255,15 +340,15 @@ START_TEST(nothing_is_answered_from_what_is_hidden_and_a_visitor_keeps_his)
 	atomic_store(&moved, UINT64_MAX);
 	showcase_show(&showcase, 1);
 	struct source_hold asked = hold_of(1);
-	ck_assert_int_eq(showcase_exhibit(&showcase, &asked, &first), MC_OK);
+	first = get(&asked, NULL);
 	showcase_hide(&showcase, 1);
 	ck_assert_uint_eq(seen().shown, 0);
 	showcase_clear(&showcase);
 	ck_assert_uint_eq(regions(), 1);
-	ck_assert_int_eq(showcase_exhibit(&showcase, &asked, &second), MC_OK);
+	second = get(&asked, NULL);
 	ck_assert_ptr_ne(first, second);
-	exhibit_unref(first);
-	exhibit_unref(second);
+	showcase_leave(&showcase, first);
+	showcase_leave(&showcase, second);
 	ck_assert_uint_eq(regions(), 0);
 	release(NULL, &asked);
 	end();
@@ -294,16 +379,16 @@ START_TEST(what_is_not_the_same_bytes_is_made_anew)
 	atomic_store(&moved, UINT64_MAX);
 	showcase_show(&showcase, 1);
 	struct source_hold asked = hold_of(1);
-	ck_assert_int_eq(showcase_exhibit(&showcase, &asked, &first), MC_OK);
+	first = get(&asked, NULL);
 	struct source_hold other = hold_of(_i == 0 ? 1 : 2);
 	other.attr.id = 1;
 	other.attr.version += _i == 0;
-	ck_assert_int_eq(showcase_exhibit(&showcase, &other, &second), MC_OK);
+	second = get(&other, NULL);
 	ck_assert_ptr_ne(first, second);
 	ck_assert_uint_eq(second->version, other.attr.version);
 	ck_assert_uint_eq(seen().pulls_shown, 0);
-	exhibit_unref(first);
-	exhibit_unref(second);
+	showcase_leave(&showcase, first);
+	showcase_leave(&showcase, second);
 	release(NULL, &asked);
 	release(NULL, &other);
 	end();
@@ -322,9 +407,9 @@ START_TEST(the_newest_stay_within_the_bytes_allowed)
 	struct exhibit *exhibit;
 	struct source_hold asked = hold_of(6);
 	showcase_show(&showcase, 6);
-	ck_assert_int_eq(showcase_exhibit(&showcase, &asked, &exhibit), MC_OK);
+	exhibit = get(&asked, NULL);
 	ck_assert_uint_le(seen().shown, 2);
-	exhibit_unref(exhibit);
+	showcase_leave(&showcase, exhibit);
 	release(NULL, &asked);
 	end();
 }
@@ -337,9 +422,9 @@ START_TEST(nothing_is_shown_where_nothing_may_be)
 	begin_with(0);
 	showcase_show(&showcase, 1);
 	struct source_hold asked = hold_of(1);
-	ck_assert_int_eq(showcase_exhibit(&showcase, &asked, &exhibit), MC_OK);
+	exhibit = get(&asked, NULL);
 	ck_assert_uint_eq(seen().shown, 0);
-	exhibit_unref(exhibit);
+	showcase_leave(&showcase, exhibit);
 	release(NULL, &asked);
 	end();
 }
@@ -370,7 +455,10 @@ int main(void)
 	tcase_add_test(tc, what_rests_is_ready_when_nothing_moves);
 	tcase_add_test(tc, nothing_is_made_while_something_moves);
 	tcase_add_test(tc, what_begins_to_move_stops_the_making_which_is_done_later);
-	tcase_add_test(tc, who_asks_for_one_in_the_making_waits_for_it_whatever_moves);
+	tcase_add_test(tc, one_in_the_making_is_taken_over_by_who_asks);
+	tcase_add_loop_test(tc, those_who_ask_at_once_make_it_together, 0, 2);
+	tcase_add_test(tc, what_nobody_goes_on_with_is_wished_for_again);
+	tcase_add_test(tc, what_is_hidden_while_who_asked_makes_it_is_his_alone);
 	tcase_add_test(tc, one_that_is_wished_for_is_made_by_who_asks_and_stays_for_others);
 	tcase_add_test(tc, nothing_is_answered_from_what_is_hidden_and_a_visitor_keeps_his);
 	tcase_add_test(tc, what_is_hidden_in_the_making_never_comes_to_be);
