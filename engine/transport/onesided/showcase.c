@@ -167,6 +167,29 @@ static void lay_open(struct showcase *showcase, struct display *display, struct 
 	display->exhibit = exhibit;
 }
 
+static void set_policy(pthread_t thread, int policy)
+{
+	const struct sched_param none = {0};
+
+	if (pthread_setschedparam(thread, policy, &none))
+		log_debug("the showcase's thread runs as before");
+}
+
+/*
+ * The thread runs at SCHED_IDLE here only: whoever is held up there with a lock, its own, the
+ * node's or one of the kernel's, holds up all who want that.
+ */
+static enum mc_status sum_idly(const struct showcase *showcase, struct exhibit *exhibit,
+			       const struct source_hold *hold)
+{
+	if (showcase->lowers)
+		set_policy(pthread_self(), SCHED_IDLE);
+	enum mc_status status = exhibit_sum(exhibit, hold);
+	if (showcase->lowers)
+		set_policy(pthread_self(), SCHED_OTHER);
+	return status;
+}
+
 static enum mc_status make_held(struct showcase *showcase, struct display *display,
 				const struct source_hold *hold, struct exhibit **exhibit)
 {
@@ -179,7 +202,7 @@ static enum mc_status make_held(struct showcase *showcase, struct display *displ
 		return status;
 	lay_open(showcase, display, made);
 	while (!status && !exhibit_summed(made))
-		status = go_on(showcase, display) ? exhibit_sum(made, hold) : MC_AGAIN;
+		status = go_on(showcase, display) ? sum_idly(showcase, made, hold) : MC_AGAIN;
 	if (!status)
 		status = exhibit_show(made);
 	lay_open(showcase, display, NULL);
@@ -206,14 +229,6 @@ static enum mc_status make(struct showcase *showcase, struct display *display, u
 }
 
 /* --- the thread ------------------------------------------------------------------- */
-
-static void set_policy(pthread_t thread, int policy)
-{
-	const struct sched_param none = {0};
-
-	if (pthread_setschedparam(thread, policy, &none))
-		log_debug("the showcase's thread runs as before");
-}
 
 static void make_next_locked(struct showcase *showcase, struct display *display)
 {
@@ -255,17 +270,10 @@ static void wait_locked(struct showcase *showcase, uint64_t ns)
 	pthread_cond_timedwait(&showcase->wake, &showcase->lock, &until);
 }
 
-/* Not as one that may be held up: to unmap takes a lock that all of the process wait for. */
 static void clear_all_locked(struct showcase *showcase)
 {
-	bool lowered = showcase->lowers;
-
 	pthread_mutex_unlock(&showcase->lock);
-	if (lowered)
-		set_policy(pthread_self(), SCHED_OTHER);
 	showcase_clear(showcase);
-	if (lowered)
-		set_policy(pthread_self(), SCHED_IDLE);
 	pthread_mutex_lock(&showcase->lock);
 }
 
@@ -274,12 +282,11 @@ static void *work(void *context)
 	struct showcase *showcase = context;
 
 	pthread_setname_np(pthread_self(), "mc-showcase");
-	pthread_mutex_lock(&showcase->lock);
 	/* Who can't be raised again is not lowered. */
-	showcase->lowers =
-		setpriority(PRIO_PROCESS, 0, 1) == 0 && setpriority(PRIO_PROCESS, 0, 0) == 0;
-	if (showcase->lowers)
-		set_policy(pthread_self(), SCHED_IDLE);
+	showcase->lowers = sched_getscheduler(0) == SCHED_OTHER &&
+			   setpriority(PRIO_PROCESS, 0, 1) == 0 &&
+			   setpriority(PRIO_PROCESS, 0, 0) == 0;
+	pthread_mutex_lock(&showcase->lock);
 	while (!showcase->stopping) {
 		struct display *display = wished_locked(showcase);
 		uint64_t quiet_ns = display ? quiet_in_ns_locked(showcase, moved_ns(showcase)) : 0;

@@ -2,7 +2,7 @@
  * engine/transport/onesided/showcase.h -- objects that are ready before anybody asks
  *
  * To show an object its file is mapped, summed and registered.  What rests here is
- * shown ahead by a thread that runs only where a core has nothing else to do
+ * shown ahead by a thread that sums only where a core has nothing else to do
  * (SCHED_IDLE) and only when for SHOWCASE_QUIET_MS no object has moved or come to
  * rest: between the pieces of an object it looks again, and gives way.
  *
@@ -57,6 +57,8 @@ struct showcase {
 	pthread_t thread;
 	/* owned by the owner's thread */
 	struct exhibit *makings; /* for who asked */
+	/* owned by the thread */
+	bool lowers; /* to SCHED_IDLE, as it can raise itself again */
 	/* protected by lock */
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* the thread */
@@ -67,7 +69,6 @@ struct showcase {
 	uint64_t ready;		 /* how many these are */
 	uint64_t rested_ns;	 /* an object was last wished for: others may follow */
 	struct exhibit *cleared; /* to be let go of */
-	bool lowers;		 /* the thread runs at SCHED_IDLE, as it can raise itself again */
 	bool stopping;
 	/* atomic */
 	atomic_uint_fast64_t used; /* exhibits that were there when somebody asked */

@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,9 +47,16 @@ static int file_new(void)
 	return fd;
 }
 
+/* Whoever calls back may hold locks, or take them. */
+static void check_policy(void)
+{
+	ck_assert_int_eq(sched_getscheduler(0), sched_getscheduler(getpid()));
+}
+
 static enum mc_status hold(void *context, uint64_t id, uint64_t wanted, struct source_hold *made)
 {
 	(void)context;
+	check_policy();
 	(void)wanted;
 	made->attr = (struct mc_attr){.id = id, .version = 1, .size = SIZE};
 	made->fd = dup(files[id % FILES]);
@@ -66,6 +74,7 @@ static enum mc_status hold(void *context, uint64_t id, uint64_t wanted, struct s
 static void release(void *context, struct source_hold *made)
 {
 	(void)context;
+	check_policy();
 	close(made->fd);
 	atomic_fetch_add(&releases, 1);
 }
@@ -75,6 +84,7 @@ static const struct transport_source source = {.hold = hold, .release = release}
 static uint64_t moved_ns(void *context)
 {
 	(void)context;
+	check_policy();
 	if (atomic_load(&looks) > 0 && atomic_fetch_sub(&looks, 1) == 1) {
 		sem_post(&held);
 		sem_wait(&go);
