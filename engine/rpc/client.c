@@ -527,8 +527,11 @@ static void disconnect(struct client *client)
 	client->fd = -1;
 	writer_reset(&client->unsent);
 	pthread_mutex_unlock(&client->lock);
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return;
+	/* As long as anybody else has the socket, a reader of /proc/PID/fd, say, it would go on. */
+	(void)epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	close(fd);
 }
 
 /* Say it once, until one is found. */

@@ -415,6 +415,46 @@ START_TEST(a_killed_peer_ends_its_own_slices_only)
 }
 END_TEST
 
+/* As a child does that has not come to its exec() yet, or for a moment who reads /proc/PID/fd. */
+static pid_t share_descriptors(void)
+{
+	pid_t child = fork();
+
+	ck_assert_int_ge(child, 0);
+	while (child == 0)
+		pause();
+	return child;
+}
+
+START_TEST(a_killed_peer_is_gone_though_others_have_its_connections)
+{
+	struct world world;
+	static struct moving moving;
+	struct acquaintance other;
+
+	if (!acquaintance_open(&world, _i, &other))
+		return;
+	lender_prepare(&world, &moving, other.card, other.desc, 0, MIB);
+	lender_submit(&world, other.peer, &moving, 1);
+	moving_wait(&world, &moving, 1);
+	ck_assert_int_eq(moving.status, MC_OK);
+	pid_t child = share_descriptors();
+	lender_end(other.child);
+	other.child = 0;
+	lender_prepare(&world, &moving, other.card, other.desc, 0, 4096);
+	lender_submit(&world, other.peer, &moving, 1);
+	moving_wait(&world, &moving, 1);
+	ck_assert_int_eq(moving.status, MC_UNREACHABLE);
+	for (uint32_t i = 0; i < 200; i++) {
+		ck_assert_int_eq(world_move(&world, FABRIC_READ, 0, 0, 4096), MC_OK);
+		usleep(500);
+	}
+	kill(child, SIGKILL);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	acquaintance_close(&world, &other);
+}
+END_TEST
+
 START_TEST(slices_to_a_stopped_peer_time_out_or_are_cancelled)
 {
 	struct world world;
@@ -580,6 +620,8 @@ static Suite *suite(void)
 	tcase_add_loop_test(ends, a_peer_is_left_with_slices_in_flight, 0, WORLD_ROWS);
 	tcase_add_loop_test(ends, cancelled_slices_end_once_and_others_go_on, 0, WORLD_ROWS);
 	tcase_add_loop_test(ends, a_killed_peer_ends_its_own_slices_only, 0, WORLD_ROWS);
+	tcase_add_loop_test(ends, a_killed_peer_is_gone_though_others_have_its_connections, 0,
+			    WORLD_ROWS);
 	tcase_add_loop_test(ends, cancelled_slices_take_no_room_from_others, 0, WORLD_ROWS);
 	tcase_add_loop_test(ends, slices_to_a_stopped_peer_time_out_or_are_cancelled, 0,
 			    WORLD_ROWS);

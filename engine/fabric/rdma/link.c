@@ -87,6 +87,8 @@ void link_close(struct rdma_fabric *fabric, struct link *link)
 
 	if (link->fd < 0)
 		return;
+	/* As long as anybody else has the socket, a reader of /proc/PID/fd, say, it would go on. */
+	(void)epoll_ctl(control->epoll_fd, EPOLL_CTL_DEL, link->fd, NULL);
 	close(link->fd);
 	link->fd = -1;
 	if (link->endpoint)

@@ -134,6 +134,8 @@ void lane_free_locked(struct lane *lane, enum mc_status status, struct endings *
 	while (*at != lane)
 		at = &(*at)->next;
 	*at = lane->next;
+	/* As long as anybody else has the socket, a reader of /proc/PID/fd, say, it would go on. */
+	(void)epoll_ctl(peer->tcp->epoll_fd, EPOLL_CTL_DEL, lane->fd, NULL);
 	close(lane->fd);
 	free(lane);
 	atomic_fetch_sub(&peer->tcp->lanes, 1);
