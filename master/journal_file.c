@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/cleanup.h"
@@ -19,6 +20,8 @@
 #define SYNC_MS		1000u
 #define SNAPSHOT_BUFFER (1u << 20)
 #define FILE_MODE	0600
+#define BUSY_LOOK_NS	20000000 /* between two looks at a journal that is in use */
+#define BUSY_LOOKS_MAX	75u
 
 struct file_journal {
 	struct journal base;
@@ -54,9 +57,15 @@ static enum mc_status failed(const struct file_journal *file, const char *what)
 	return error == ENOSPC || error == EDQUOT ? MC_NO_SPACE : MC_IO;
 }
 
-/* Open and lock the file that the path names when the lock is ours. */
+/*
+ * Open and lock the file that the path names when the lock is ours.  A master that
+ * ends is waited for: the mount of one inside mooncakefs goes before its journal.
+ */
 static enum mc_status open_locked(struct file_journal *file)
 {
+	const struct timespec pause = {.tv_nsec = BUSY_LOOK_NS};
+	unsigned looks = 0;
+
 	while (true) {
 		struct stat opened;
 		struct stat named;
@@ -75,6 +84,10 @@ static enum mc_status open_locked(struct file_journal *file)
 		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
 			if (errno != EWOULDBLOCK)
 				return failed(file, "can't lock it");
+			if (looks++ < BUSY_LOOKS_MAX) {
+				nanosleep(&pause, NULL);
+				continue;
+			}
 			log_error("another master has the journal path=%s", file->path);
 			return MC_BUSY;
 		}

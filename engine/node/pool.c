@@ -15,6 +15,7 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <linux/magic.h>
 #include <stdatomic.h>
 
@@ -26,14 +27,17 @@
 #define POOL_XATTR_USER	   "user.mooncake.object"
 #define POOL_RECORD_MAX	   8192u
 #define POOL_SOURCE	   "mooncake" /* of our mounts, in /proc/self/mountinfo */
+#define BUSY_LOOK_NS	   20000000   /* between two looks at a pool that is in use */
+#define BUSY_LOOKS_MAX	   75u
 
 struct pool {
 	int directory;
 	int objects;
 	int drafts;
 	int lock;
-	int proc;     /* /proc/self/fd: the way to a file that has no name */
-	bool mounted; /* by us, now or in an earlier life */
+	int proc;	 /* /proc/self/fd: the way to a file that has no name */
+	bool mounted;	 /* by us, now or in an earlier life */
+	bool taken_over; /* in an earlier life */
 	uint64_t size;
 	const char *xattr;
 	uint8_t uuid[16];
@@ -88,12 +92,7 @@ static enum mc_status mount_tmpfs(struct pool *pool)
 				pool->path);
 			return MC_BUSY;
 		}
-		snprintf(options, sizeof(options), "size=%" PRIu64, pool->size);
-		if (mount(POOL_SOURCE, pool->path, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV,
-			  options))
-			log_warn("the pool keeps its old size path=%s error=\"%s\"", pool->path,
-				 strerror(errno));
-		pool->mounted = true;
+		pool->mounted = pool->taken_over = true;
 		snprintf(pool->kind, sizeof(pool->kind), "private tmpfs, taken over");
 		return MC_OK;
 	}
@@ -134,15 +133,37 @@ static enum mc_status load_uuid(struct pool *pool)
 	return MC_OK;
 }
 
+/* What was opened is still at the pool's path: a daemon that ends may take its tmpfs away. */
+static bool still_here(const struct pool *pool)
+{
+	struct stat opened, here;
+	bool ours;
+
+	return fstat(pool->directory, &opened) == 0 && stat(pool->path, &here) == 0 &&
+	       opened.st_dev == here.st_dev && opened.st_ino == here.st_ino &&
+	       (!pool->taken_over || mounted_here(pool->path, &ours));
+}
+
+/* MC_AGAIN   another daemon has it */
 static enum mc_status take_lock(struct pool *pool)
 {
 	pool->lock = openat(pool->directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (pool->lock < 0 && errno == ENOENT)
+		return MC_AGAIN; /* it was removed under us */
 	if (pool->lock < 0)
 		return io_error("open its lock", pool->path);
-	if (flock(pool->lock, LOCK_EX | LOCK_NB) == 0)
-		return MC_OK;
-	log_error("the pool is in use by another daemon path=%s", pool->path);
-	return MC_BUSY;
+	return flock(pool->lock, LOCK_EX | LOCK_NB) == 0 && still_here(pool) ? MC_OK : MC_AGAIN;
+}
+
+/* Only once it is ours: another daemon's keeps its size. */
+static void resize_tmpfs(const struct pool *pool)
+{
+	char options[64];
+
+	snprintf(options, sizeof(options), "size=%" PRIu64, pool->size);
+	if (mount(POOL_SOURCE, pool->path, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV, options))
+		log_warn("the pool keeps its old size path=%s error=\"%s\"", pool->path,
+			 strerror(errno));
 }
 
 /* trusted.* where it is allowed: nobody without privilege can forge it. */
@@ -191,11 +212,18 @@ static enum mc_status open_directory(struct pool *pool, const char *name, int *f
 	return *fd < 0 ? io_error("open a directory", pool->path) : MC_OK;
 }
 
-static enum mc_status open_directories(struct pool *pool)
+static enum mc_status open_locked(struct pool *pool)
 {
 	pool->directory = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (pool->directory < 0 && errno == ENOENT)
+		return MC_AGAIN;
 	if (pool->directory < 0)
 		return io_error("be opened", pool->path);
+	return take_lock(pool);
+}
+
+static enum mc_status open_directories(struct pool *pool)
+{
 	if (mkdirat(pool->directory, "aside", 0700) < 0 && errno != EEXIST)
 		return io_error("make a directory", pool->path);
 	enum mc_status status = open_directory(pool, "objects", &pool->objects);
@@ -204,10 +232,9 @@ static enum mc_status open_directories(struct pool *pool)
 	return status;
 }
 
-enum mc_status pool_open(const struct pool_config *config, struct pool **pool)
+/* MC_AGAIN   another daemon has it */
+static enum mc_status open_now(const struct pool_config *config, struct pool **pool)
 {
-	if (config->size == 0 || strlen(config->path) > MC_PATH_MAX)
-		return MC_INVALID;
 	struct pool *p = calloc(1, sizeof(*p));
 	if (!p)
 		return MC_NO_MEMORY;
@@ -223,9 +250,11 @@ enum mc_status pool_open(const struct pool_config *config, struct pool **pool)
 	if (!status && config->mount)
 		status = mount_tmpfs(p);
 	if (!status)
-		status = open_directories(p);
+		status = open_locked(p);
 	if (!status)
-		status = take_lock(p);
+		status = open_directories(p);
+	if (!status && p->taken_over)
+		resize_tmpfs(p);
 	if (!status) {
 		empty_directory(p->drafts); /* of a daemon that died */
 		status = load_uuid(p);
@@ -238,6 +267,23 @@ enum mc_status pool_open(const struct pool_config *config, struct pool **pool)
 	}
 	*pool = p;
 	return MC_OK;
+}
+
+enum mc_status pool_open(const struct pool_config *config, struct pool **pool)
+{
+	const struct timespec pause = {.tv_nsec = BUSY_LOOK_NS};
+	enum mc_status status;
+
+	if (config->size == 0 || strlen(config->path) > MC_PATH_MAX)
+		return MC_INVALID;
+	for (unsigned looks = 0; (status = open_now(config, pool)) == MC_AGAIN; looks++) {
+		if (looks == BUSY_LOOKS_MAX) {
+			log_error("the pool is in use by another daemon path=%s", config->path);
+			return MC_BUSY;
+		}
+		nanosleep(&pause, NULL);
+	}
+	return status;
 }
 
 void pool_close(struct pool *pool)
@@ -267,11 +313,12 @@ void pool_destroy(struct pool *pool)
 	empty_directory(pool->objects);
 	empty_directory(pool->drafts);
 	unlinkat(pool->directory, "uuid", 0);
-	pool_close(pool);
+	/* Before the lock is let go: who waits for it must not take what is on its way out. */
 	if (mounted && umount2(path, MNT_DETACH) < 0)
 		log_warn("the pool can't be unmounted path=%s error=\"%s\"", path, strerror(errno));
 	if (mounted)
 		rmdir(path);
+	pool_close(pool);
 }
 
 const uint8_t *pool_uuid(const struct pool *pool)

@@ -55,6 +55,8 @@ struct pool_found {
 };
 
 /*
+ * Waits 1.5 s for a daemon that ends: its mount goes before its pool.
+ *
  * MC_BUSY      another daemon has this pool
  * MC_INVALID   the path is no directory, or the size is zero
  */

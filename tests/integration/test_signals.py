@@ -6,7 +6,8 @@ import signal
 import subprocess
 import time
 
-from cluster import free_port, listening_ports, mounted, processes_with, wait_until
+from cluster import (free_port, listening_ports, mounted, processes_with, record,
+                     wait_until)
 from suite import get, on_cluster, put, skip, write_whole
 
 REQUEST_THREADS_MAX = 16  # fs/main.c
@@ -40,6 +41,38 @@ def umount_and_fusermount_end_a_node_with_success(cluster):
         put(at(node, "k"), b"x")
         subprocess.run(call + [node.path], check=True, timeout=15)
         ended_cleanly(node, node.wait())
+
+
+@on_cluster(variants="one")
+def a_node_can_be_started_as_soon_as_it_is_unmounted(cluster):
+    path = cluster.directory("a")
+    for pool in (cluster.directory("pool"), None):
+        options = {"segment": "256m"}
+        if pool:
+            options["pool"] = pool
+        for number in range(4):
+            argv = cluster.programs.node(path, options, foreground=False)
+            done = subprocess.run(argv, capture_output=True, timeout=20, check=False)
+            for pid in processes_with(path):
+                record(cluster.home, pid)
+            assert done.returncode == 0, done.stderr
+            assert bool(pool) == (f"k{number - 1}" in os.listdir(path)) or number == 0
+            for size in range(50):
+                put(os.path.join(path, f"s{size}"), b"x" * 100_000)
+            put(os.path.join(path, f"k{number}"), b"x")
+            subprocess.run(["umount", path], check=True, timeout=15)
+    wait_until(lambda: not processes_with(path), 10, "the last one ends")
+
+
+@on_cluster(variants="one", needs=("root",))
+def a_pool_in_use_keeps_its_size_when_another_daemon_is_refused(cluster):
+    node = cluster.node()
+    before = os.statvfs(node.options["pool"]).f_blocks
+    options = {**cluster.node_options(None, "b", {}), "segment": "64m", "journal": "memory",
+               "pool": node.options["pool"]}
+    refused = cluster.run("b", cluster.programs.node(cluster.directory("b"), options))
+    assert refused.wait() == 1 and "in use" in refused.log()
+    assert os.statvfs(node.options["pool"]).f_blocks == before
 
 
 @on_cluster()

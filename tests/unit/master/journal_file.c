@@ -434,6 +434,7 @@ int main(void)
 	Suite *suite = suite_create("journal_file");
 	TCase *tc = tcase_create("journal_file");
 
+	tcase_set_timeout(tc, 20); /* a journal that is in use is waited for */
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, the_bytes_are_these);
 	tcase_add_test(tc, a_torn_tail_is_cut_off_at_any_byte);

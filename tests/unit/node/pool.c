@@ -718,6 +718,7 @@ int main(void)
 	Suite *suite = suite_create("pool");
 	TCase *tc = tcase_create("pool");
 
+	tcase_set_timeout(tc, 20); /* a pool that is in use is waited for */
 	tcase_add_unchecked_fixture(tc, place_make, place_remove);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_pool_is_made_for_its_owner_only);
