@@ -56,7 +56,8 @@ static const struct option_row rows[] = {
 		    "under /run that goes with a clean unmount."),
 	ROW(private_pool, "private_pool", 0, OPTION_BOOL, "on",
 	    .help = "Mount a tmpfs of the segment's size on the pool's directory (needs "
-		    "CAP_SYS_ADMIN)."),
+		    "CAP_SYS_ADMIN). A tmpfs that somebody else has mounted there is refused; "
+		    "off uses it as it is."),
 	ROW(passthrough, "passthrough", 0, OPTION_BOOL, "on",
 	    .help = "Hand the kernel the pool's own files, where it can take them."),
 	ROW(io_uring, "io_uring", 0, OPTION_BOOL, "on",
@@ -71,7 +72,8 @@ static const struct option_row rows[] = {
 	ROW(ports, "ports", 0, OPTION_STRING, .unit = "FIRST-LAST",
 	    .help = "Range from which the peers' port is drawn; default: any free port."),
 	ROW(name, "name", 0, OPTION_STRING, .unit = "NAME",
-	    .help = "This node's name in listings; default: the host's."),
+	    .help = "This node's name in listings, up to 63 bytes without control characters; "
+		    "default: the host's."),
 	ROW(immutable, "immutable", 0, OPTION_BOOL, "off",
 	    .help = "Refuse to put a key again (EEXIST); a rename keeps the first."),
 	ROW(replicas, "replicas", 0, OPTION_UINT, "0", 0, MC_REPLICA_MAX, .unit = "COUNT",
@@ -118,13 +120,13 @@ static const struct option_row rows[] = {
 /* What mount(8) and fstab add to every list: what restricts the mount counts, the last said. */
 static bool other_option(void *target, const char *name, const char *value)
 {
-	static const char *const known[] = {"defaults", "auto",	       "noauto",
-					    "user",	"nouser",      "users",
-					    "_netdev",	"nofail",      "suid",
-					    "nosuid",	"dev",	       "nodev",
-					    "atime",	"noatime",     "relatime",
-					    "async",	"sync",	       "fsname",
-					    "subtype",	"allow_other", "default_permissions"};
+	static const char *const known[] = {
+		"defaults",    "auto",	   "noauto",	 "user",	"nouser",
+		"users",       "_netdev",  "nofail",	 "suid",	"nosuid",
+		"dev",	       "nodev",	   "atime",	 "noatime",	"relatime",
+		"async",       "sync",	   "dirsync",	 "diratime",	"nodiratime",
+		"strictatime", "lazytime", "nolazytime", "norelatime",	"silent",
+		"nosymfollow", "fsname",   "subtype",	 "allow_other", "default_permissions"};
 	struct settings *s = target;
 
 	(void)value;

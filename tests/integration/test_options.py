@@ -326,7 +326,7 @@ def a_daemon_that_cannot_mount_fails_before_it_goes_to_the_background(cluster):
 def the_call_of_a_mount_helper_is_understood(cluster):
     """mount.fuse runs `mooncakefs SOURCE MOUNTPOINT -o OPTIONS`."""
     mountpoint, options = prepared(cluster)
-    given = ",".join(["rw,nosuid,nodev,noatime,_netdev,nofail"] +
+    given = ",".join(["rw,nosuid,nodev,noatime,nodiratime,lazytime,_netdev,nofail"] +
                      [f"{k}={v}" for k, v in options.items()])
     argv = [cluster.programs.path("mooncakefs"), "kv", mountpoint, "-o", given]
     status, said = start(argv)
