@@ -89,7 +89,7 @@ struct inode {
 	uint32_t cached_opens;
 	int backing_id;		  /* 0: none */
 	uint64_t backing_version; /* the object's version when it was made */
-	uint64_t cached_version;  /* what the kernel's page cache holds */
+	uint64_t cached_version;  /* what the kernel's page cache holds; 0: not known */
 };
 
 /* An open file. */
@@ -100,6 +100,7 @@ struct handle {
 	struct inode *inode;
 	bool write;
 	bool passthrough;
+	uint64_t fills; /* the version that its open makes room for in the page cache; 0: none */
 	_Atomic int fd; /* -1 until it is needed */
 };
 
@@ -141,6 +142,8 @@ enum mc_status handle_open(struct fs *fs, struct object *object, struct fuse_fil
 			   bool write, int backing_id);
 /* The handle that the kernel names. */
 struct handle *handle_of(const struct fuse_file_info *fi);
+/* It reads: the kernel is through with its open. */
+void handle_reads_locked(struct handle *handle);
 void handle_close(struct fs *fs, struct handle *handle);
 /* The handle's descriptor, opened on demand; it stays the handle's. */
 enum mc_status handle_descriptor(struct fs *fs, struct handle *handle, int *fd);

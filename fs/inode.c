@@ -238,9 +238,24 @@ enum mc_status handle_open(struct fs *fs, struct object *object, struct fuse_fil
 	}
 	node_lock(fs->node);
 	fi->keep_cache = inode->cached_version == object->attr.version && object->writers == 0;
-	inode->cached_version = object->attr.version;
+	if (!fi->keep_cache) {
+		handle->fills = object->attr.version;
+		inode->cached_version = 0;
+	}
 	node_unlock(fs->node);
 	return MC_OK;
+}
+
+/*
+ * The kernel drops what it has cached when it is through with an open that says so.
+ * Another open that is told to keep it may overtake: none is until a read shows that
+ * the first is through.
+ */
+void handle_reads_locked(struct handle *handle)
+{
+	if (handle->fills && handle->fills == handle->inode->object->attr.version)
+		handle->inode->cached_version = handle->fills;
+	handle->fills = 0;
 }
 
 struct handle *handle_of(const struct fuse_file_info *fi)

@@ -74,6 +74,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 	node_lock(fs->node);
 	bool arriving = node_arriving_locked(fs->node, handle->inode->object);
 	bool broken = object_is(handle->inode->object, OBJECT_BROKEN);
+	handle_reads_locked(handle);
 	node_unlock(fs->node);
 	if (broken) {
 		reply_status(req, MC_IO);
