@@ -49,7 +49,7 @@ def carried(transport, counter, before=""):
         with open(a.path("file"), "wb") as file:
             file.write(data)
         a.run("cp /share/file /mnt/mooncake/file")
-        seen = b.run("mapped /mnt/mooncake/file | sha256sum").split()[0]
+        seen = b.run("set -o pipefail; mapped /mnt/mooncake/file | sha256sum").split()[0]
         assert seen == hashlib.sha256(data).hexdigest()
         told = counters(b)
         assert told[counter] == 1 and told["pull_bytes"] == SIZE, told
