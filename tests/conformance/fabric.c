@@ -421,8 +421,10 @@ static pid_t share_descriptors(void)
 	pid_t child = fork();
 
 	ck_assert_int_ge(child, 0);
-	while (child == 0)
-		pause();
+	if (child == 0) {
+		for (;;)
+			pause();
+	}
 	return child;
 }
 
