@@ -112,7 +112,7 @@ static enum mc_status begin_anew(struct mc_engine *engine, struct errand *errand
 	errand->anew = true;
 	question_close(STEAL(errand->question));
 	/* A store that is silent is no reason to give up: the peer may be back. */
-	(void)!segment_renew(&engine->segments, segment, target);
+	(void)!segment_refresh(&engine->segments, segment, target);
 	target_unref(target);
 	return begin(engine, errand);
 }

@@ -86,7 +86,7 @@ static bool takes_any(struct mc_engine *engine, struct segment *segment, bool an
 	struct net_address address;
 
 	/* Who did not may have restarted. */
-	if (anew && segment_renew(&engine->segments, segment, target))
+	if (anew && segment_refresh(&engine->segments, segment, target))
 		log_debug("no newer descriptor segment=%s", segment->name);
 	target_unref(target);
 	target = segment_target(&engine->segments, segment);

@@ -16,6 +16,7 @@
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 #include "tests/support/suite.h"
+#include "tests/unit/engine/move.h"
 
 #define SIZE (8u << 20)
 
@@ -62,20 +63,6 @@ static uint8_t *map(uint8_t **view)
 		*view = map_file(fd);
 	close(fd);
 	return memory;
-}
-
-static enum mc_status move(struct mc_engine *engine, enum mc_opcode opcode, void *local,
-			   mc_segment_id segment, const void *remote, uint64_t length)
-{
-	struct mc_request request = {opcode, local, segment, (uint64_t)(uintptr_t)remote, length};
-	struct mc_batch *batch;
-
-	ck_assert_int_eq(mc_batch_new(engine, 1, &batch), MC_OK);
-	enum mc_status status = mc_batch_submit(batch, &request, 1);
-	if (!status)
-		status = mc_batch_wait(batch, 20000);
-	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
-	return status;
 }
 
 struct pair {

@@ -4,6 +4,7 @@
 #include "engine/base/log.h"
 #include "tests/support/suite.h"
 #include "tests/unit/engine/fake.h"
+#include "tests/unit/engine/move.h"
 
 /* How a peer may be told of. */
 struct telling {
@@ -69,16 +70,7 @@ static uint8_t here[PART], there[8 * PART];
 
 static enum mc_status read_part(struct mc_engine *engine, mc_segment_id segment, size_t part)
 {
-	struct mc_request request = {MC_READ, here, segment,
-				     (uint64_t)(uintptr_t)(there + part * PART), PART};
-	struct mc_batch *batch;
-
-	ck_assert_int_eq(mc_batch_new(engine, 1, &batch), MC_OK);
-	enum mc_status status = mc_batch_submit(batch, &request, 1);
-	if (!status)
-		status = mc_batch_wait(batch, 20000);
-	ck_assert_int_eq(mc_batch_free(batch), MC_OK);
-	return status;
+	return move(engine, MC_READ, here, segment, there + part * PART, PART);
 }
 
 struct pair {
