@@ -1,7 +1,9 @@
 #include "engine/batch.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
@@ -13,19 +15,48 @@
 /* So long a waiter is deaf: slices can end without the fabric that it listens to. */
 #define LISTEN_NS 100000000ull
 
-enum mc_status mc_batch_new(struct mc_engine *engine, size_t tasks_max, struct mc_batch **batch)
-{
+#define SPARE_TASKS_MAX 64u
 
-	if (tasks_max == 0 || tasks_max > MC_BATCH_TASKS_MAX)
-		return MC_INVALID;
-	struct mc_batch *made = calloc(1, sizeof(*made) + tasks_max * sizeof(struct task));
+static struct mc_batch *allocate(size_t tasks_max)
+{
+	struct mc_batch *made = malloc(sizeof(*made) + tasks_max * sizeof(struct task));
+
 	if (!made)
-		return MC_NO_MEMORY;
-	made->engine = engine;
-	made->tasks_max = tasks_max;
+		return NULL;
 	pthread_mutex_init(&made->cut_lock, NULL);
 	pthread_mutex_init(&made->end_lock, NULL);
 	clock_cond_init(&made->end);
+	made->room = tasks_max;
+	return made;
+}
+
+void batch_destroy(struct mc_batch *batch)
+{
+	if (!batch)
+		return;
+	pthread_cond_destroy(&batch->end);
+	pthread_mutex_destroy(&batch->end_lock);
+	pthread_mutex_destroy(&batch->cut_lock);
+	free(batch);
+}
+
+enum mc_status mc_batch_new(struct mc_engine *engine, size_t tasks_max, struct mc_batch **batch)
+{
+	const size_t kept = offsetof(struct mc_batch, engine);
+
+	if (tasks_max == 0 || tasks_max > MC_BATCH_TASKS_MAX)
+		return MC_INVALID;
+	struct mc_batch *made = atomic_exchange(&engine->spare, NULL);
+	if (made && made->room < tasks_max)
+		batch_destroy(STEAL(made));
+	if (!made)
+		made = allocate(tasks_max);
+	if (!made)
+		return MC_NO_MEMORY;
+	/* A task is filled in when it is submitted, and looked at by nobody before. */
+	memset((char *)made + kept, 0, sizeof(*made) - kept);
+	made->engine = engine;
+	made->tasks_max = tasks_max;
 	atomic_fetch_add(&engine->batches, 1);
 	*batch = made;
 	return MC_OK;
@@ -37,12 +68,12 @@ enum mc_status mc_batch_free(struct mc_batch *batch)
 		return MC_OK;
 	if (!batch_ended(batch))
 		return MC_BUSY;
+	struct mc_engine *engine = batch->engine;
 	transfer_forget(batch);
-	atomic_fetch_sub(&batch->engine->batches, 1);
-	pthread_cond_destroy(&batch->end);
-	pthread_mutex_destroy(&batch->end_lock);
-	pthread_mutex_destroy(&batch->cut_lock);
-	free(batch);
+	if (batch->room <= SPARE_TASKS_MAX)
+		batch = atomic_exchange(&engine->spare, batch);
+	batch_destroy(batch);
+	atomic_fetch_sub(&engine->batches, 1);
 	return MC_OK;
 }
 
@@ -72,6 +103,13 @@ static enum mc_task_state final_state(const struct mc_batch *batch, const struct
 	}
 }
 
+static void wake_sleepers(struct mc_batch *batch)
+{
+	WITH_LOCK(&batch->end_lock);
+	if (atomic_load(&batch->ended) == atomic_load(&batch->submitted))
+		pthread_cond_broadcast(&batch->end);
+}
+
 static void task_end(struct mc_batch *batch, struct task *task)
 {
 	enum mc_task_state state = final_state(batch, task);
@@ -82,10 +120,11 @@ static void task_end(struct mc_batch *batch, struct task *task)
 		task_fail(task->notice, (enum mc_status)atomic_load(&task->failure));
 	engine_task_ended(batch->engine, task, state);
 	atomic_store(&task->state, (int)state);
-	/* Under the lock, so that whoever frees the batch waits until this is through. */
-	WITH_LOCK(&batch->end_lock);
-	if (++batch->ended == atomic_load(&batch->submitted))
-		pthread_cond_broadcast(&batch->end);
+	atomic_fetch_add(&batch->ended, 1);
+	if (atomic_load(&batch->sleepers) > 0)
+		wake_sleepers(batch);
+	/* Whoever waits for that may free the batch. */
+	atomic_fetch_add(&batch->left, 1);
 }
 
 void task_close_one(struct mc_batch *batch, struct task *task)
@@ -106,8 +145,7 @@ void task_close_one(struct mc_batch *batch, struct task *task)
 
 bool batch_ended(struct mc_batch *batch)
 {
-	WITH_LOCK(&batch->end_lock);
-	return batch->ended == atomic_load(&batch->submitted);
+	return atomic_load(&batch->left) == atomic_load(&batch->submitted);
 }
 
 /* --- status ---------------------------------------------------------------------- */
@@ -173,9 +211,9 @@ void mc_batch_summary(struct mc_batch *batch, struct mc_task_status *status)
 
 /* --- waiting ----------------------------------------------------------------------- */
 
-static uint64_t how_long(struct mc_batch *batch, uint64_t until_ns)
+static uint64_t how_long(struct mc_batch *batch, uint64_t now_ns, uint64_t until_ns)
 {
-	uint64_t now_ns = clock_ns(), deadline_ns = atomic_load(&batch->deadline_ns);
+	uint64_t deadline_ns = atomic_load(&batch->deadline_ns);
 	uint64_t end_ns = clock_after(now_ns, LISTEN_NS);
 
 	if (until_ns < end_ns)
@@ -191,19 +229,22 @@ static void sleep_until_end(struct mc_batch *batch, uint64_t wait_ns)
 	uint64_t until_ns = clock_after(clock_ns(), wait_ns);
 
 	WITH_LOCK(&batch->end_lock);
-	if (batch->ended != atomic_load(&batch->submitted))
+	/* Who ends the last task after this look sees that somebody sleeps. */
+	atomic_fetch_add(&batch->sleepers, 1);
+	if (atomic_load(&batch->ended) != atomic_load(&batch->submitted))
 		(void)clock_cond_wait(&batch->end, &batch->end_lock, until_ns);
+	atomic_fetch_sub(&batch->sleepers, 1);
 }
 
 /* With one fabric its waiter makes the progress; else their own threads do. */
-static void wait_a_while(struct mc_batch *batch, uint64_t until_ns)
+static void wait_a_while(struct mc_batch *batch, uint64_t now_ns, uint64_t until_ns)
 {
 	unsigned fabrics = atomic_load(&batch->fabrics);
 
 	/* One that was being mended may have been handed over after the first look. */
 	if (atomic_load(&batch->stop))
 		transfer_cancel(batch);
-	uint64_t wait_ns = how_long(batch, until_ns);
+	uint64_t wait_ns = how_long(batch, now_ns, until_ns);
 	bool one = fabrics && !(fabrics & (fabrics - 1));
 
 	if (one && atomic_load(&batch->mending) == 0 && atomic_load(&batch->heralded) == 0)
@@ -226,14 +267,17 @@ static enum mc_status first_failure(struct mc_batch *batch)
 
 enum mc_status mc_batch_wait(struct mc_batch *batch, int timeout_ms)
 {
-	uint64_t until_ns =
-		timeout_ms < 0 ? UINT64_MAX : clock_ns() + (uint64_t)timeout_ms * 1000000u;
+	uint64_t now_ns = clock_ns();
+	uint64_t until_ns = timeout_ms < 0 ? UINT64_MAX : now_ns + (uint64_t)timeout_ms * 1000000u;
 
 	while (!batch_ended(batch)) {
 		transfer_look_at_deadline(batch);
-		if (until_ns != UINT64_MAX && clock_ns() >= until_ns)
+		if (now_ns >= until_ns)
 			return batch_ended(batch) ? first_failure(batch) : MC_TIMEOUT;
-		wait_a_while(batch, until_ns);
+		wait_a_while(batch, now_ns, until_ns);
+		if (batch_ended(batch))
+			break;
+		now_ns = clock_ns();
 	}
 	return first_failure(batch);
 }

@@ -655,6 +655,7 @@ void mc_engine_close(struct mc_engine *engine)
 	close_fabrics(engine);
 	segment_cache_free(engine->cache);
 	metadata_close(engine->metadata);
+	batch_destroy(engine->spare);
 	engine_free(engine);
 }
 
@@ -724,10 +725,10 @@ enum mc_status mc_segment_buffers(struct mc_engine *engine, mc_segment_id id,
 		*count = list.count;
 		return status;
 	}
-	struct segment *segment = segment_use(&engine->segments, id);
+	struct target *target;
+	struct segment *segment = segment_use(&engine->segments, id, &target);
 	if (!segment)
 		return MC_NOT_FOUND;
-	struct target *target = segment_target(&engine->segments, segment);
 	for (uint32_t i = 0; i < target->desc->buffer_count; i++)
 		list_one(&list, target->desc->buffers[i].addr, target->desc->buffers[i].length);
 	target_unref(target);

@@ -58,6 +58,7 @@ struct mc_engine {
 	atomic_ulong ends;  /* of slices, ever */
 	atomic_uint spread; /* slices over paths: the next one's */
 	atomic_ulong batches, tasks;
+	_Atomic(struct mc_batch *) spare; /* NULL: none */
 	atomic_ulong bytes_read, bytes_written, tasks_completed, tasks_failed, slices_retried;
 };
 

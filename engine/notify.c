@@ -80,17 +80,21 @@ enum mc_status mc_engine_notifications(struct mc_engine *engine, int timeout_ms,
 
 /* --- to send them ------------------------------------------------------------------------- */
 
-static bool takes_any(struct mc_engine *engine, struct segment *segment, bool anew)
+static bool takes_any(const struct target *target)
 {
-	struct target *target = segment_target(&engine->segments, segment);
 	struct net_address address;
 
-	/* Who did not may have restarted. */
-	if (anew && segment_refresh(&engine->segments, segment, target))
+	return herald_address(target->desc, &address);
+}
+
+/* Who took none may have restarted. */
+static bool takes_any_now(struct mc_engine *engine, struct segment *segment,
+			  const struct target *stale)
+{
+	if (segment_refresh(&engine->segments, segment, stale))
 		log_debug("no newer descriptor segment=%s", segment->name);
-	target_unref(target);
-	target = segment_target(&engine->segments, segment);
-	bool takes = herald_address(target->desc, &address);
+	struct target *target = segment_target(&engine->segments, segment);
+	bool takes = takes_any(target);
 	target_unref(target);
 	return takes;
 }
@@ -102,10 +106,13 @@ static enum mc_status find_hearer(struct mc_engine *engine, mc_segment_id id,
 	*segment = NULL;
 	if (id == MC_SEGMENT_LOCAL)
 		return engine->notifications ? MC_OK : MC_NOT_SUPPORTED;
-	*segment = segment_use(&engine->segments, id);
+	struct target *target;
+	*segment = segment_use(&engine->segments, id, &target);
 	if (!*segment)
 		return MC_NOT_FOUND;
-	if (takes_any(engine, *segment, false) || takes_any(engine, *segment, true))
+	bool takes = takes_any(target) || takes_any_now(engine, *segment, target);
+	target_unref(target);
+	if (takes)
 		return MC_OK;
 	segment_done(*segment);
 	return MC_NOT_SUPPORTED;

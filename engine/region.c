@@ -197,27 +197,64 @@ static bool covers_locked(const struct region_table *table, uintptr_t address, u
 	return true;
 }
 
-bool region_hold(struct region_table *table, const void *memory, uint64_t length)
+/* What is used stays where it is. */
+static bool holds(const struct region *region, const void *memory, uint64_t length)
+{
+	uint64_t offset = (uintptr_t)memory - (uintptr_t)region->memory;
+
+	return offset < region->length && length <= region->length - offset;
+}
+
+bool region_hold(struct region_table *table, const void *memory, uint64_t length,
+		 struct region **first)
 {
 	uintptr_t address = (uintptr_t)memory;
 	uint64_t held = 0;
 
 	if (address > UINTPTR_MAX - length)
 		return false;
+	if (*first && holds(*first, memory, length)) {
+		atomic_fetch_add(&(*first)->users, 1);
+		return true;
+	}
 	pthread_rwlock_rdlock(&table->lock);
-	bool covered = covers_locked(table, address, length);
-	for (uint64_t done = 0; covered && done < length; done += held) {
+	*first = length > 0 ? piece_locked(table, address, length, &held) : NULL;
+	bool covered =
+		(*first || length == 0) && covers_locked(table, address + held, length - held);
+	if (covered && *first)
+		atomic_fetch_add(&(*first)->users, 1);
+	for (uint64_t done = held; covered && done < length; done += held) {
 		struct region *region = piece_locked(table, address + done, length - done, &held);
 		atomic_fetch_add(&region->users, 1);
 	}
 	pthread_rwlock_unlock(&table->lock);
+	if (!covered)
+		*first = NULL;
 	return covered;
 }
 
-void region_release(struct region_table *table, const void *memory, uint64_t length)
+struct region *region_of(struct region_table *table, struct region *first, const void *memory)
+{
+	if (holds(first, memory, 1))
+		return first;
+	pthread_rwlock_rdlock(&table->lock);
+	struct region *region = find_locked(table, (uintptr_t)memory);
+	pthread_rwlock_unlock(&table->lock);
+	MUST(region != NULL);
+	return region;
+}
+
+void region_release(struct region_table *table, struct region *first, const void *memory,
+		    uint64_t length)
 {
 	uint64_t held = 0;
 
+	if (!first)
+		return;
+	if (holds(first, memory, length)) {
+		region_done(first);
+		return;
+	}
 	pthread_rwlock_rdlock(&table->lock);
 	for (uint64_t done = 0; done < length; done += held) {
 		struct region *region =

@@ -95,10 +95,17 @@ void region_done(struct region *region);
 
 /*
  * Count as used what holds these bytes, one region or several side by side, until
- * region_release().  False: not all of them are registered, and nothing was counted.
+ * region_release(), which is told the *first of them (NULL: there are no bytes).
+ * False: not all of them are registered, and nothing was counted.  What *first is before,
+ * NULL or a region that is counted, is looked at before the table.
  */
-bool region_hold(struct region_table *table, const void *memory, uint64_t length);
-void region_release(struct region_table *table, const void *memory, uint64_t length);
+bool region_hold(struct region_table *table, const void *memory, uint64_t length,
+		 struct region **first);
+void region_release(struct region_table *table, struct region *first, const void *memory,
+		    uint64_t length);
+
+/* The region of this byte, which region_hold() counted; first: as it said. */
+struct region *region_of(struct region_table *table, struct region *first, const void *memory);
 
 /* None of what is registered of these bytes is a GPU's. */
 bool region_copyable(struct region_table *table, const void *memory, uint64_t length);

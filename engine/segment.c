@@ -268,8 +268,8 @@ static enum mc_status open_first(struct segments *segments, const char *name, bo
 enum mc_status segment_adopt(struct segments *segments, const char *name, struct segment_desc *desc,
 			     mc_segment_id like, mc_segment_id *id)
 {
-	struct segment *pattern = like ? segment_use(segments, like) : NULL, *segment;
-	struct target *before = pattern ? segment_target(segments, pattern) : NULL, *target;
+	struct target *before = NULL, *target;
+	struct segment *pattern = like ? segment_use(segments, like, &before) : NULL, *segment;
 	enum mc_status status = target_new(segments, desc, before, &target);
 
 	target_unref(before);
@@ -336,14 +336,22 @@ void segments_fini(struct segments *segments)
 	pthread_mutex_destroy(&segments->lock);
 }
 
-struct segment *segment_use(struct segments *segments, mc_segment_id id)
+struct segment *segment_use(struct segments *segments, mc_segment_id id, struct target **target)
 {
 	WITH_LOCK(&segments->lock);
 	struct segment *segment = at_locked(segments, id);
 
-	if (segment)
-		atomic_fetch_add(&segment->tasks, 1);
+	if (!segment)
+		return NULL;
+	atomic_fetch_add(&segment->tasks, 1);
+	atomic_fetch_add(&segment->target->references, 1);
+	*target = segment->target;
 	return segment;
+}
+
+void segment_use_again(struct segment *segment)
+{
+	atomic_fetch_add(&segment->tasks, 1);
 }
 
 void segment_done(struct segment *segment)
@@ -417,12 +425,12 @@ enum mc_status segment_renew(struct segments *segments, struct segment *segment,
 
 static enum mc_status sync_one(struct segments *segments, mc_segment_id id)
 {
-	struct segment *segment = segment_use(segments, id);
+	struct target *now, *target;
+	struct segment *segment = segment_use(segments, id, &now);
 	struct segment_desc *desc;
 
 	if (!segment)
 		return MC_OK;
-	struct target *now = segment_target(segments, segment), *target;
 	enum mc_status status = segment_cache_get(segments->cache, segment->name, &desc);
 	if (!status && desc == now->desc)
 		segment_desc_unref(desc);

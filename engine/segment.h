@@ -82,8 +82,10 @@ MC_MUST_CHECK enum mc_status segment_adopt(struct segments *segments, const char
 					   mc_segment_id *id);
 MC_MUST_CHECK enum mc_status segment_close(struct segments *segments, mc_segment_id id);
 
-/* The segment, counted as used by a task; NULL: not open. */
-struct segment *segment_use(struct segments *segments, mc_segment_id id);
+/* The segment, counted as used by a task, and its target; NULL: not open. */
+struct segment *segment_use(struct segments *segments, mc_segment_id id, struct target **target);
+/* By one task more, while another uses it. */
+void segment_use_again(struct segment *segment);
 void segment_done(struct segment *segment);
 
 /* How it is reached now. */

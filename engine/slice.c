@@ -5,7 +5,6 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/batch.h"
-#include "engine/region.h"
 #include "engine/segment.h"
 
 void slice_pool_init(struct slice_pool *pool)
@@ -64,8 +63,6 @@ static void free_locked(struct slice_pool *pool, struct slice *slice)
 
 void slice_give(struct slice_pool *pool, struct slice *slice)
 {
-	struct region *region = STEAL(slice->region);
-
 	pthread_mutex_lock(&pool->lock);
 	MUST(slice->batch && !slice->parked);
 	struct target *target = STEAL(slice->target);
@@ -74,8 +71,6 @@ void slice_give(struct slice_pool *pool, struct slice *slice)
 	else
 		free_locked(pool, slice);
 	pthread_mutex_unlock(&pool->lock);
-	if (region)
-		region_done(region);
 	target_unref(target);
 }
 

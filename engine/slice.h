@@ -32,7 +32,7 @@ struct slice {
 	struct mc_batch *batch;	  /* NULL: free */
 	struct task *task;
 	struct target *target; /* changed under the pool's lock */
-	struct region *region;
+	struct region *region; /* its task holds it */
 	struct slice *next;
 	uint64_t due_ns; /* of the next try */
 	enum mc_status why;
@@ -56,7 +56,7 @@ void slice_pool_fini(struct slice_pool *pool);
 /* Take at most count; returns how many there were. */
 uint32_t slices_take(struct slice_pool *pool, struct mc_batch *batch, struct slice **slices,
 		     uint32_t count);
-/* Give one back, and let go of its region and target. */
+/* Give one back, and let go of its target. */
 void slice_give(struct slice_pool *pool, struct slice *slice);
 
 /* Aim a slice that is not in flight at another target; returns the old one. */

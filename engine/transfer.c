@@ -22,6 +22,7 @@ static void starve(struct mc_batch *batch)
 	if (batch->starving)
 		return;
 	batch->starving = true;
+	batch->starved = true;
 	batch->next_starving = NULL;
 	*engine->starving_last = batch;
 	engine->starving_last = &batch->next_starving;
@@ -65,6 +66,8 @@ void transfer_forget(struct mc_batch *batch)
 {
 	struct mc_engine *engine = batch->engine;
 
+	if (!batch->starved)
+		return;
 	WITH_LOCK(&engine->starving_lock);
 	if (batch->starving)
 		unlist_locked(engine, batch);
@@ -165,13 +168,9 @@ static enum mc_status cut_slice(struct mc_batch *batch, struct task *task, struc
 		target_find(target, request->remote + task->cut, &slice->work.buffer, &there);
 	if (status)
 		return status;
-	struct region *region = region_use(&engine->regions, local);
-	if (!region)
-		return MC_INVALID;
-	if (!(region->fabrics & 1u << target->channel->fabric)) {
-		region_done(region);
+	struct region *region = region_of(&engine->regions, task->here, local);
+	if (!(region->fabrics & 1u << target->channel->fabric))
 		return MC_NOT_SUPPORTED;
-	}
 	uint64_t here = region->length - (uint64_t)(local - region->memory);
 	left = left < there ? left : there;
 	left = left < here ? left : here;
@@ -193,10 +192,9 @@ static enum mc_status cut_slice(struct mc_batch *batch, struct task *task, struc
 }
 
 /* Cut what is left of one task, as far as there are slices. */
-static uint32_t cut_task(struct mc_batch *batch, struct task *task, struct slice **slices,
-			 uint32_t count)
+static uint32_t cut_task(struct mc_batch *batch, struct task *task, struct target *target,
+			 struct slice **slices, uint32_t count)
 {
-	struct target *target = segment_target(&batch->engine->segments, task->segment);
 	uint32_t made = 0;
 
 	while (made < count && task->cut < task->request.length) {
@@ -209,7 +207,6 @@ static uint32_t cut_task(struct mc_batch *batch, struct task *task, struct slice
 		atomic_fetch_add(&task->open, 1);
 		made++;
 	}
-	target_unref(target);
 	return made;
 }
 
@@ -231,7 +228,8 @@ static uint32_t cut(struct mc_batch *batch, struct slice **slices, bool *dry)
 {
 	struct slice_pool *pool = &batch->engine->pool;
 	size_t submitted = atomic_load(&batch->submitted);
-	const struct segment *segment = NULL;
+	struct segment *segment = NULL;
+	struct target *target = NULL;
 	uint32_t have = 0, made = 0;
 
 	while (batch->cutting < submitted && made < BATCH_BURST) {
@@ -252,14 +250,17 @@ static uint32_t cut(struct mc_batch *batch, struct slice **slices, bool *dry)
 			*dry = have == made;
 			if (*dry)
 				break;
+			if (!segment)
+				target = segment_target(&batch->engine->segments, task->segment);
 			segment = task->segment;
-			made += cut_task(batch, task, slices + made, have - made);
+			made += cut_task(batch, task, target, slices + made, have - made);
 		}
 		if (task->cut == task->request.length)
 			cut_through(batch, task);
 	}
 	for (uint32_t i = made; i < have; i++)
 		slice_give(pool, slices[i]);
+	target_unref(target);
 	return made;
 }
 
@@ -330,7 +331,8 @@ static bool pump_once(struct mc_batch *batch, struct slice **failed, uint32_t *f
 		hold(batch, slices + taken, count - taken);
 	if (taken < same)
 		starve(batch);
-	return taken == same || atomic_load(&batch->engine->ends) != ends;
+	return (taken == same || atomic_load(&batch->engine->ends) != ends) &&
+	       atomic_load(&batch->to_cut) > 0;
 }
 
 void transfer_pump(struct mc_batch *batch)
@@ -409,66 +411,90 @@ static enum mc_status find_all(const struct target *target, const struct mc_requ
 	return MC_OK;
 }
 
-static enum mc_status check_remote(struct mc_engine *engine, struct segment *segment,
-				   const struct mc_request *request)
+/* What the requests of one call have in common: looked up once. */
+struct common {
+	struct region *here;	 /* of the one before, which holds it */
+	struct segment *segment; /* used by this */
+	struct target *target;
+};
+
+static void common_end(struct common *common)
 {
-	struct target *target = segment_target(&engine->segments, segment);
-	enum mc_status status = find_all(target, request);
+	if (common->segment)
+		segment_done(common->segment);
+	target_unref(common->target);
+	*common = (struct common){NULL};
+}
+
+static bool find_segment(struct mc_engine *engine, mc_segment_id id, struct common *common)
+{
+	if (common->segment && common->segment->id == id)
+		return true;
+	common_end(common);
+	common->segment = segment_use(&engine->segments, id, &common->target);
+	return common->segment != NULL;
+}
+
+static enum mc_status check_remote(struct mc_engine *engine, const struct mc_request *request,
+				   struct common *common)
+{
+	enum mc_status status = find_all(common->target, request);
 	uint64_t since_ns = status ? clock_ns() : 0;
 
 	/* What was asked for before that may be older than the memory is. */
-	while (status && target->asked_ns < since_ns &&
-	       segment_renew(&engine->segments, segment, target) == MC_OK) {
-		target_unref(target);
-		target = segment_target(&engine->segments, segment);
-		status = find_all(target, request);
+	while (status && common->target->asked_ns < since_ns &&
+	       segment_renew(&engine->segments, common->segment, common->target) == MC_OK) {
+		target_unref(common->target);
+		common->target = segment_target(&engine->segments, common->segment);
+		status = find_all(common->target, request);
 	}
-	target_unref(target);
 	return status;
 }
 
 /* A copy within the process. */
-static enum mc_status check_within(struct mc_engine *engine, const struct mc_request *request)
+static enum mc_status check_within(struct mc_engine *engine, const struct mc_request *request,
+				   struct task *task)
 {
 	void *other = (void *)(uintptr_t)request->remote;
 
-	if (!region_hold(&engine->regions, other, request->length))
+	if (!region_hold(&engine->regions, other, request->length, &task->there))
 		return MC_ACCESS;
 	if (region_copyable(&engine->regions, request->local, request->length) &&
 	    region_copyable(&engine->regions, other, request->length))
 		return MC_OK;
-	region_release(&engine->regions, other, request->length);
+	region_release(&engine->regions, task->there, other, request->length);
 	return MC_NOT_SUPPORTED;
 }
 
 static enum mc_status check_segment(struct mc_engine *engine, const struct mc_request *request,
-				    struct task *task)
+				    struct task *task, struct common *common)
 {
-	task->segment = segment_use(&engine->segments, request->segment);
-	if (!task->segment)
+	if (!find_segment(engine, request->segment, common))
 		return MC_NOT_FOUND;
-	enum mc_status status = check_remote(engine, task->segment, request);
+	enum mc_status status = check_remote(engine, request, common);
 	if (status)
-		segment_done(STEAL(task->segment));
-	return status;
+		return status;
+	segment_use_again(common->segment);
+	task->segment = common->segment;
+	return MC_OK;
 }
 
 static enum mc_status check(struct mc_engine *engine, const struct mc_request *request,
-			    struct task *task)
+			    struct task *task, struct common *common)
 {
 	bool local = request->segment == MC_SEGMENT_LOCAL;
 
 	if ((request->opcode != MC_READ && request->opcode != MC_WRITE) ||
 	    request->remote > UINT64_MAX - request->length ||
-	    !region_hold(&engine->regions, request->local, request->length))
+	    !region_hold(&engine->regions, request->local, request->length, &common->here))
 		return MC_INVALID;
-	*task = (struct task){.request = *request};
+	*task = (struct task){.request = *request, .here = common->here};
 	atomic_store(&task->open, 1);
 	atomic_store(&task->state, MC_TASK_PENDING);
-	enum mc_status status =
-		local ? check_within(engine, request) : check_segment(engine, request, task);
+	enum mc_status status = local ? check_within(engine, request, task)
+				      : check_segment(engine, request, task, common);
 	if (status)
-		region_release(&engine->regions, request->local, request->length);
+		region_release(&engine->regions, task->here, request->local, request->length);
 	return status;
 }
 
@@ -476,27 +502,30 @@ void transfer_let_go(struct mc_engine *engine, struct task *task)
 {
 	const struct mc_request *request = &task->request;
 
-	region_release(&engine->regions, request->local, request->length);
+	region_release(&engine->regions, task->here, request->local, request->length);
 	if (task->segment)
 		segment_done(task->segment);
 	else
-		region_release(&engine->regions, (void *)(uintptr_t)request->remote,
+		region_release(&engine->regions, task->there, (void *)(uintptr_t)request->remote,
 			       request->length);
 }
 
 enum mc_status transfer_check(struct mc_batch *batch, size_t first,
 			      const struct mc_request *requests, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		enum mc_status status =
-			check(batch->engine, &requests[i], &batch->tasks[first + i]);
-		if (!status)
-			continue;
-		while (i-- > 0)
-			transfer_let_go(batch->engine, &batch->tasks[first + i]);
-		return status;
+	struct common common = {NULL};
+	enum mc_status status = MC_OK;
+	size_t checked = 0;
+
+	while (!status && checked < count) {
+		status = check(batch->engine, &requests[checked], &batch->tasks[first + checked],
+			       &common);
+		checked += !status;
 	}
-	return MC_OK;
+	common_end(&common);
+	while (status && checked-- > 0)
+		transfer_let_go(batch->engine, &batch->tasks[first + checked]);
+	return status;
 }
 
 void transfer_begin(struct mc_batch *batch, size_t count)
@@ -505,9 +534,7 @@ void transfer_begin(struct mc_batch *batch, size_t count)
 		return;
 	atomic_fetch_add(&batch->engine->tasks, count);
 	atomic_fetch_add(&batch->to_cut, count);
-	pthread_mutex_lock(&batch->end_lock);
 	atomic_fetch_add(&batch->submitted, count);
-	pthread_mutex_unlock(&batch->end_lock);
 	/* Of what comes too late nothing begins, not even a copy within the process. */
 	transfer_look_at_deadline(batch);
 	transfer_pump(batch);

@@ -19,7 +19,7 @@
 #include "engine/fabric/rdma/internal.h"
 
 #define REAP_MAX      64
-#define STAND_BACK_MS 4
+#define STAND_BACK_MS 20
 #define STAND_BACK_NS 100000000ull /* without a leader, before the thread is itself again */
 
 static bool stopping(const struct completion *completion)

@@ -106,11 +106,21 @@ uint32_t peer_paths(struct fabric_peer *base, const void *key, const struct segm
 
 /* --- slices ---------------------------------------------------------------------------- */
 
-static bool take(struct rdma_peer *peer, struct fabric_slice *slice, struct pair pair)
+/* Let go of the device that is locked, if any, and lock this one, if any. */
+static void lock_instead(struct rdma_device **locked, struct rdma_device *device)
 {
-	struct rdma_device *device = fabric_of(peer)->devices[pair.local];
+	if (*locked == device)
+		return;
+	if (*locked)
+		pthread_mutex_unlock(&(*locked)->lock);
+	if (device)
+		pthread_mutex_lock(&device->lock);
+	*locked = device;
+}
 
-	WITH_LOCK(&device->lock);
+static bool take_locked(struct rdma_device *device, struct rdma_peer *peer,
+			struct fabric_slice *slice, struct pair pair)
+{
 	struct endpoint *endpoint = path_at(peer, pair.local, pair.remote)->endpoint;
 	if (!endpoint)
 		endpoint = endpoint_open(device, peer, pair.remote);
@@ -127,9 +137,8 @@ static bool take(struct rdma_peer *peer, struct fabric_slice *slice, struct pair
 }
 
 /* The next slices of these endpoints go to the next queue pair. */
-static void post(struct rdma_device *device)
+static void post_locked(struct rdma_device *device)
 {
-	WITH_LOCK(&device->lock);
 	for (struct queue_pair *at = device->dirty; at; at = at->dirty_next)
 		at->endpoint->turn++;
 	work_post(device);
@@ -142,6 +151,7 @@ enum mc_status peer_submit(struct fabric_peer *base, struct fabric_slice *const 
 	struct rdma_fabric *fabric = fabric_of(peer);
 	const struct segment_buffer *buffer = NULL;
 	const void *key = NULL;
+	struct rdma_device *locked = NULL;
 	struct route route;
 	uint64_t used = 0;
 	uint32_t done;
@@ -155,13 +165,18 @@ enum mc_status peer_submit(struct fabric_peer *base, struct fabric_slice *const 
 		buffer = slice->buffer;
 		key = slice->key;
 		struct pair pair = route_pair(peer, &route, slice->path);
-		if (!take(peer, slice, pair))
+		lock_instead(&locked, fabric->devices[pair.local]);
+		if (!take_locked(locked, peer, slice, pair))
 			break;
 		used |= 1ull << pair.local;
 	}
-	for (uint32_t i = 0; used >> i && i < fabric->device_count; i++)
-		if (used >> i & 1)
-			post(fabric->devices[i]);
+	for (uint32_t i = 0; used >> i && i < fabric->device_count; i++) {
+		if (!(used >> i & 1))
+			continue;
+		lock_instead(&locked, fabric->devices[i]);
+		post_locked(locked);
+	}
+	lock_instead(&locked, NULL);
 	*taken = done;
 	/*
 	 * With nothing in flight nobody would call again: connections that are about to

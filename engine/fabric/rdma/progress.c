@@ -189,13 +189,18 @@ static bool poll_often(struct rdma_fabric *fabric, uint64_t generation)
 	return false;
 }
 
-/* What came soon after it was slept for was worth polling for; what took long was not. */
+/*
+ * What came soon after it was slept for was worth polling for; what took long was not,
+ * which one slow transfer among many fast ones does not prove.
+ */
 static void adapt(struct progress *progress, uint64_t took_ns)
 {
-	if (took_ns < SPIN_NS_MAX && progress->spin_ns < SPIN_NS_MAX)
-		progress->spin_ns *= 2;
-	else if (took_ns >= SPIN_NS_MAX && progress->spin_ns > SPIN_NS_MIN)
-		progress->spin_ns /= 2;
+	uint64_t spin_ns = progress->spin_ns;
+
+	spin_ns = took_ns < SPIN_NS_MAX ? spin_ns * 2 : spin_ns - spin_ns / 16;
+	progress->spin_ns = spin_ns < SPIN_NS_MIN   ? SPIN_NS_MIN
+			    : spin_ns > SPIN_NS_MAX ? SPIN_NS_MAX
+						    : spin_ns;
 }
 
 static void lead(struct rdma_fabric *fabric, uint64_t generation, uint64_t timeout_ns)

@@ -596,6 +596,38 @@ START_TEST(what_is_submitted_after_the_deadline_does_not_begin)
 }
 END_TEST
 
+/* The next batch may be in the same memory. */
+START_TEST(nothing_of_a_batch_is_in_the_next_one)
+{
+	struct world world;
+	struct mc_task_status all;
+
+	world_open(&world);
+	for (size_t size = 1; size < 200; size++) {
+		struct mc_batch *batch = batch_of(&world, size);
+		struct mc_request one = request(&world, MC_READ, 0, 4096);
+		mc_batch_deadline(batch, 0);
+		usleep(100);
+		ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_OK);
+		ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_TIMEOUT);
+		ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+		batch = batch_of(&world, size);
+		mc_batch_summary(batch, &all);
+		ck_assert_int_eq(all.state, MC_TASK_WAITING);
+		ck_assert_int_eq(status_of(batch, size - 1).state, MC_TASK_WAITING);
+		for (size_t i = 0; i < size; i++)
+			ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_OK);
+		ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_TOO_BIG);
+		ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_OK);
+		mc_batch_summary(batch, &all);
+		ck_assert_int_eq(all.state, MC_TASK_COMPLETED);
+		ck_assert_uint_eq(all.bytes, size * 4096);
+		ck_assert_int_eq(mc_batch_free(batch), MC_OK);
+	}
+	world_close(&world);
+}
+END_TEST
+
 START_TEST(a_cancelled_batch_is_not_tried_again)
 {
 	struct world world;
@@ -762,6 +794,7 @@ static Suite *suite(void)
 	tcase_add_test(failing, who_waits_for_slices_has_those_of_a_cancelled_batch);
 	tcase_add_test(failing, a_deadline_ends_what_has_not_ended);
 	tcase_add_test(failing, what_is_submitted_after_the_deadline_does_not_begin);
+	tcase_add_test(failing, nothing_of_a_batch_is_in_the_next_one);
 	tcase_add_test(failing, a_cancelled_batch_is_not_tried_again);
 	tcase_add_test(failing, ten_thousand_failed_transfers_leave_nothing);
 	tcase_add_test(failing, many_threads_transfer_while_memory_comes_and_goes);
