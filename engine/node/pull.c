@@ -197,6 +197,12 @@ static enum mc_status open_draft(struct pull *pull, const struct mc_attr *attr)
 	return pull->arrived ? MC_OK : MC_NO_MEMORY;
 }
 
+/* A newer version was heard of while this one was on its way. */
+static bool superseded_locked(const struct pull *pull, const struct mc_attr *attr)
+{
+	return pull->object->attr.version > attr->version;
+}
+
 static enum mc_status sink_begin(struct transport_pull *base, const struct mc_attr *attr,
 				 struct transport_target *target)
 {
@@ -217,12 +223,17 @@ static enum mc_status sink_begin(struct transport_pull *base, const struct mc_at
 		}
 		pull->begun = true;
 		node_lock(node);
-		if (pull->arrived) {
+		bool late = superseded_locked(pull, attr);
+		if (!late && pull->arrived) {
 			pull->streaming = true;
 			object_set_attr(pull->object, &pull->attr);
 			ready = take_waiters_locked(pull, waiter_streams);
 		}
 		node_unlock(node);
+		if (late) {
+			drop_draft(pull);
+			return MC_STALE;
+		}
 	}
 	/* Filling warm pages through the map is cheapest, cold ones through the file. */
 	*target = (struct transport_target){pull->memory, pull->warm ? -1 : pull->fd};
@@ -296,6 +307,8 @@ static enum mc_status sink_lend(struct transport_pull *base, const struct mc_att
 		return status;
 	}
 	WITH_LOCK(&node->lock);
+	if (superseded_locked(pull, attr))
+		return MC_STALE;
 	pull->attr = *attr;
 	enum mc_status status = node_borrow_locked(node, pull->object, pull->transport, fd, loan);
 	if (!status)
@@ -358,7 +371,7 @@ static void tell_master(struct node *node, struct object *object)
 	node_ask(node, MC_VERB_REPLICA, &w, added, op);
 }
 
-/* The draft becomes this node's copy. */
+/* The draft becomes this node's copy.  MC_STALE: it is not the last version that is known. */
 static enum mc_status commit(struct pull *pull)
 {
 	struct node *node = pull->node;
@@ -384,6 +397,8 @@ static enum mc_status commit(struct pull *pull)
 	failpoint("pull.recorded");
 	pool_mark(node->pool, pull->attr.id, pull->fd);
 	WITH_LOCK(&node->lock);
+	if (superseded_locked(pull, &pull->attr))
+		return MC_STALE;
 	status = pool_commit(node->pool, pull->fd, pull->attr.id);
 	if (status == MC_EXISTS) { /* of an older version */
 		pool_remove(node->pool, pull->attr.id);
@@ -421,11 +436,8 @@ static void pull_end(struct pull *pull, enum mc_status status)
 	struct node *node = pull->node;
 	struct object *object = pull->object;
 
-	if (!status) {
+	if (!status)
 		count_pull(pull);
-		if (pull->begun)
-			status = commit(pull);
-	}
 	bool committed = !status && pull->begun;
 	node_lock(node);
 	object->pull = NULL;
@@ -564,8 +576,11 @@ static void sink_done(struct transport_pull *base, enum mc_status status)
 {
 	struct pull *pull = (struct pull *)base;
 	struct node *node = pull->node;
+	bool came = status == MC_OK;
 
-	if (status == MC_OK || status == MC_NO_SPACE || status == MC_CANCELLED ||
+	if (came && pull->begun)
+		status = commit(pull);
+	if ((came && status != MC_STALE) || status == MC_NO_SPACE || status == MC_CANCELLED ||
 	    status == MC_NO_MEMORY) {
 		pull_end(pull, status);
 		return;
