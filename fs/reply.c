@@ -147,6 +147,9 @@ static double name_timeout_locked(const struct fs *fs, const struct object *obje
 
 static double attr_timeout_locked(const struct fs *fs, const struct object *object)
 {
+	/* As of a version that is open here still: the next is heard of by asking. */
+	if (!node_known_locked(fs->node, object))
+		return 0;
 	/* What a write changes the kernel asks for again by itself, passthrough or not. */
 	if (object_is(object, OBJECT_DIRECTORY) && trust(fs) > 1)
 		return 1; /* others change it without a word */

@@ -47,6 +47,21 @@ void node_condemn_locked(struct node *node, struct object *object, bool dropped)
 	append_locked(node, c);
 }
 
+bool node_read_locked(const struct object *object)
+{
+	return object->opens > 0 && object->writers == 0 &&
+	       object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED);
+}
+
+void node_drop_locked(struct node *node, struct object *object)
+{
+	object->known_session = 0;
+	if (node_read_locked(object))
+		node_condemn_locked(node, object, true);
+	else
+		node_discard_locked(node, object);
+}
+
 static struct condemned *take_locked(struct node *node, struct condemned **at)
 {
 	struct condemned *c = *at;
@@ -88,6 +103,13 @@ static void asked(struct node *node, void *context, enum mc_status status)
 	}
 }
 
+/* Who opens it by its name gets the same file as those who have it open. */
+static bool shared_locked(const struct condemned *c)
+{
+	return c->object->attr.version == c->version && object_is(c->object, OBJECT_NAMED) &&
+	       node_read_locked(c->object);
+}
+
 /*
  * See to a batch of those whose time has come; those to ask about are taken out.
  * What is open for writing waits: its writer may make the next version of it.
@@ -102,7 +124,7 @@ static size_t due(struct node *node, struct condemned **ask)
 	       node->condemned->since_ns + CONDEMN_GRACE_NS < now) {
 		struct condemned *c = take_locked(node, &node->condemned);
 		count++;
-		if (c->object->writers > 0) {
+		if (c->object->writers > 0 || shared_locked(c)) {
 			append_locked(node, c);
 		} else if (c->dropped) {
 			end_locked(node, c, true);
@@ -136,10 +158,11 @@ void node_condemned_turn(struct node *node)
 	} while (count == CONDEMN_BATCH);
 }
 
-/* It lost its name, and nobody writes it. */
+/* It lost its name, and nobody writes it.  What is open would free nothing. */
 static bool evictable_locked(const struct condemned *c)
 {
-	return c->object->writers == 0 && (c->dropped || object_is(c->object, OBJECT_REMOVED));
+	return c->object->writers == 0 && !shared_locked(c) &&
+	       (c->dropped || object_is(c->object, OBJECT_REMOVED));
 }
 
 /* Room is wanted: what may live on is evicted. */

@@ -133,7 +133,8 @@ uint64_t node_new_id_locked(struct node *node);
 enum mc_status read_item(enum mc_status status, struct reader *body);
 
 /* -- lookup.c -- */
-bool node_known_locked(const struct node *node, const struct object *object);
+/* Take over whose it is and how it is placed, which is the same for all of its versions. */
+void node_adopt_rights_locked(struct object *object, const struct mc_attr *attr);
 /* Take the attributes and replicas of an object as the master records them. */
 void node_adopt_attr_locked(struct node *node, struct object *object, const struct mc_entry *entry);
 /* Take what the master said into the table.  NULL: no memory, or not a directory. */
@@ -200,6 +201,10 @@ void node_claims_end(struct node *node);
  * that it is dropped, or is asked before, until it says whether the object is gone.
  */
 void node_condemn_locked(struct node *node, struct object *object, bool dropped);
+/* A local file is open, to read only: it is what all have who open the object meanwhile. */
+bool node_read_locked(const struct object *object);
+/* The master has no use for this copy: it goes at once, or when nobody reads it any more. */
+void node_drop_locked(struct node *node, struct object *object);
 /* See to those whose time has come. */
 void node_condemned_turn(struct node *node);
 /* Discard them all now. */

@@ -160,21 +160,17 @@ static void verdict_locked(struct announcing *a, struct object *object, uint64_t
 		return;
 	}
 	a->gone++;
+	if (object_is(object, OBJECT_NAMED) && node_read_locked(object)) {
+		node_lost_name_locked(node, object);
+		node_drop_locked(node, object);
+		return;
+	}
 	node->events.let_go(node->events.context, object);
 	object_ref(object);
 	node_forget_name_locked(node, object);
 	node_discard_locked(node, object);
 	object->known_session = 0;
 	object_unref(&node->objects, object);
-}
-
-/* The same of one that is open for writing: all but what its writers change. */
-static void verdict_writing_locked(struct object *object, const struct mc_attr *attr)
-{
-	object->attr.mode = attr->mode;
-	object->attr.uid = attr->uid;
-	object->attr.gid = attr->gid;
-	node_placed_locked(object, attr);
 }
 
 /* The master's word on one object. */
@@ -203,8 +199,8 @@ static void verdict(struct announcing *a, const struct announced *item, enum mc_
 	if (concerned_locked(object, item->version)) {
 		verdict_locked(a, object, parent, has);
 	} else if (object) {
-		if (has && object->attr.version == item->version)
-			verdict_writing_locked(object, &attr);
+		if (has && object->attr.version == item->version) /* its writers change the rest */
+			node_adopt_rights_locked(object, &attr);
 		offer = node_doubt_take_locked(node, object, item->version);
 	}
 	node_unlock(node);

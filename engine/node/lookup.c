@@ -133,13 +133,42 @@ static void set_replicas(struct object *object, const struct mc_entry *entry)
 	object->replica_count = entry->replica_count;
 }
 
-/* The attributes as recorded; a local file of an older version is of no use any more. */
+void node_adopt_rights_locked(struct object *object, const struct mc_attr *attr)
+{
+	object->attr.mode = attr->mode;
+	object->attr.uid = attr->uid;
+	object->attr.gid = attr->gid;
+	node_placed_locked(object, attr);
+}
+
+/* Its readers have a version that is not the one of the entry. */
+static bool held_locked(struct node *node, struct object *object, const struct mc_entry *entry)
+{
+	if (object_is(object, OBJECT_DIRECTORY) || object->attr.version == entry->attr.version)
+		return false;
+	return object->borrow || node_arriving_locked(node, object) || node_read_locked(object);
+}
+
+/*
+ * The attributes as recorded; a local file of an older version is of no use any more.
+ *
+ * What is open stays one version, whose bytes and size belong together, until the last
+ * close: the mount has one size and one page cache for all who have it open.  Nobody is
+ * told that this is all there is to know: who asks meanwhile asks the master again.
+ */
 void node_adopt_attr_locked(struct node *node, struct object *object, const struct mc_entry *entry)
 {
 	bool directory = S_ISDIR(entry->attr.mode);
 
 	if (object_is(object, OBJECT_PUBLISHING))
 		return; /* its answer tells, or the inventory's */
+	if (object->writers == 0 && held_locked(node, object, entry)) {
+		node_adopt_rights_locked(object, &entry->attr);
+		object->attr.nlink = entry->attr.nlink;
+		object->flags &= ~(uint32_t)OBJECT_REMOVED;
+		object->known_session = 0;
+		return;
+	}
 	if (object_is(object, OBJECT_LOCAL)) {
 		if (object->attr.version < entry->attr.version && object->writers == 0 &&
 		    object->attr.version != 0)

@@ -105,6 +105,9 @@ enum node_lookup { NODE_FOUND, NODE_ABSENT, NODE_ASK };
 enum node_lookup node_lookup_locked(struct node *node, uint64_t parent, const char *name,
 				    size_t size, int32_t tid, struct object **object);
 
+/* Memory has the last word on its name and its attributes, until an event says otherwise. */
+bool node_known_locked(const struct node *node, const struct object *object);
+
 /* Ask the master.  MC_NOT_FOUND.  MC_NOT_DIRECTORY. */
 void node_lookup(struct node *node, uint64_t parent, const char *name, node_done_fn *done,
 		 void *context);

@@ -345,11 +345,8 @@ static void added(void *context, enum mc_status status, struct reader *body, boo
 	status = read_item(status, body);
 	if (status == MC_NOT_FOUND || status == MC_STALE) {
 		node_lock(node);
-		if (object_is(op->object, OBJECT_CACHE) && op->object->writers == 0) {
-			node->events.let_go(node->events.context, op->object);
-			node_discard_locked(node, op->object);
-			op->object->known_session = 0;
-		}
+		if (object_is(op->object, OBJECT_CACHE) && op->object->writers == 0)
+			node_drop_locked(node, op->object);
 		node_unlock(node);
 	}
 	op_free(op);

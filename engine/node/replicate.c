@@ -169,7 +169,7 @@ static void added(void *context, enum mc_status status, struct reader *body, boo
 	if (status == MC_NOT_FOUND || status == MC_STALE) {
 		WITH_LOCK(&node->lock);
 		if (op->object->attr.version == op->stamp && op->object->writers == 0)
-			node_discard_locked(node, op->object);
+			node_drop_locked(node, op->object);
 		op->object->known_session = 0;
 	}
 	op_free(op);
@@ -252,6 +252,8 @@ static void opened(void *context, enum mc_status status, struct object *object)
 		version = object->attr.version;
 		if (!object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED))
 			status = MC_AGAIN;
+		else if (version < r->version)
+			status = MC_BUSY; /* its readers have one before */
 		node_unlock(node);
 		node_release(node, object, false);
 	}

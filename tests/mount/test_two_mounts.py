@@ -495,6 +495,78 @@ def what_is_rewritten_in_place_is_read_whole_and_stays_as_it_was_opened(cluster)
     wait_until(lambda: get(at(b, "k")) == bytes([119]) * size, 10, "the last version")
 
 
+def _is(fd, data, what):
+    """An open file is DATA, by its size and to its end."""
+    assert os.fstat(fd).st_size == len(data), f"{what}: {os.fstat(fd).st_size} bytes by stat"
+    same(os.pread(fd, 2 * len(data), 0), data, what)
+
+
+def _publish_open(writer, data):
+    """Publish DATA in place, in a file that stays open."""
+    write_whole(writer, data, 0)
+    os.ftruncate(writer, len(data))
+    os.close(os.dup(writer))
+
+
+def _publish_next(writer, data, other):
+    """The same of another version; OTHER has heard of it then."""
+    heard = other.counters()["invalidations"]
+    _publish_open(writer, data)
+    wait_until(lambda: other.counters()["invalidations"] > heard, SEEN_WITHIN_S, "it is heard of")
+
+
+def _open_while_the_next_version_is_published(a, b, name, size):
+    first, second = b"1" * 300_000, b"2" * size
+    writer = os.open(at(a, name), os.O_CREAT | os.O_RDWR, 0o644)
+    _publish_open(writer, first)  # what is open for writing is rewritten whoever reads it
+    opened = os.open(at(b, name), os.O_RDONLY)
+    _is(opened, first, "the first version")
+    _publish_next(writer, second, b)
+    assert os.stat(at(b, name)).st_size == len(first)
+    again = os.open(at(b, name), os.O_RDONLY)
+    _is(again, first, "what is open, when it is opened again")
+    time.sleep(0.6)  # by then a copy that was replaced is gone, if nobody had it open
+    _is(opened, first, "what is open")
+    os.close(again)
+    again = os.open(at(b, name), os.O_RDONLY)
+    _is(again, first, "what is open, when it is opened later")
+    os.close(opened)
+    os.close(again)
+    wait_until(lambda: get(at(b, name)) == second, SEEN_WITHIN_S, "the second version")
+    os.close(writer)
+    same(get(at(b, name)), second, "the second version, at rest")
+
+
+@on_cluster(variants="all")
+def what_is_open_stays_one_version_and_the_last_follows_its_close(cluster):
+    _, a, b = cluster.pair()
+    for size in (300_000, 400_000, 100_000):
+        _open_while_the_next_version_is_published(a, b, f"k{size}", size)
+
+
+@on_cluster(variants="all")
+def a_copy_that_is_open_stays_one_version_and_the_last_follows_its_close(cluster):
+    _, a, b = cluster.pair(transport="tcp")
+    for size in (300_000, 400_000, 100_000):
+        _open_while_the_next_version_is_published(a, b, f"k{size}", size)
+
+
+@on_cluster(variants="all")
+def what_is_written_beside_a_reader_of_the_version_before_is_published(cluster):
+    _, a, b = cluster.pair(transport="tcp")
+    writer = os.open(at(a, "k"), os.O_CREAT | os.O_RDWR, 0o644)
+    _publish_open(writer, b"1" * 10_000)
+    opened = os.open(at(b, "k"), os.O_RDONLY)
+    _is(opened, b"1" * 10_000, "the first version")
+    _publish_next(writer, b"2" * 10_000, b)
+    os.close(writer)
+    put(at(b, "k"), b"3" * 10_000, os.O_WRONLY)
+    same(get(at(b, "k")), b"3" * 10_000, "where it was written")
+    wait_until(lambda: get(at(a, "k")) == b"3" * 10_000, SEEN_WITHIN_S, "the third version")
+    os.close(opened)
+    same(get(at(b, "k")), b"3" * 10_000, "when its reader is gone")
+
+
 @on_cluster()
 def fallen_metadata_caching_shows_changes_at_once(cluster):
     master = cluster.master()

@@ -62,6 +62,34 @@ static uint64_t version_asked(void)
 	return version;
 }
 
+START_TEST(what_is_open_stays_one_version_until_its_last_close)
+{
+	struct object *object, *again;
+
+	begin(_i);
+	struct writing writing = write_begin();
+	publish(&writing, SIZE, 1);
+	ck_assert_int_eq(lookup(b, "key", &object), MC_OK);
+	ck_assert_int_eq(open_object(b, object, 0), MC_OK);
+	uint64_t heard = counted(b, COUNTER_INVALIDATIONS);
+	publish(&writing, rows[_i].next, 2);
+	EVENTUALLY(counted(b, COUNTER_INVALIDATIONS) > heard);
+	ck_assert_int_eq(lookup(b, "key", &again), MC_OK);
+	ck_assert_ptr_eq(again, object);
+	ck_assert_uint_eq(object->attr.size, SIZE);
+	ck_assert_int_eq(open_object(b, again, 0), MC_OK);
+	ck_assert(holds_bytes(b, again, SIZE, 1));
+	node_release(b, object, false);
+	ck_assert_uint_eq(version_asked(), object->attr.version);
+	ck_assert(holds_bytes(b, again, SIZE, 1));
+	node_release(b, again, false);
+	assert_reads(b, "key", rows[_i].next, 2);
+	cluster_forget(b, object);
+	cluster_forget(b, again);
+	write_end(&writing);
+}
+END_TEST
+
 /* -- a version that comes when the next is known -- */
 
 /* Opened, by the thread that all pulls of the node end in; it waits to be let go. */
@@ -119,6 +147,7 @@ END_TEST
 
 static void add(TCase *tc)
 {
+	tcase_add_loop_test(tc, what_is_open_stays_one_version_until_its_last_close, 0, ROWS(rows));
 	tcase_add_loop_test(
 		tc, what_was_on_its_way_when_the_next_version_was_heard_of_is_not_taken_for_it, 0,
 		ROWS(rows));
