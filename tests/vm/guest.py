@@ -21,7 +21,8 @@ its exit status:
 
 All executables of --bin (default build/bin) are on the guest's PATH, --add
 brings others with the libraries that ldd names (a name without a slash is one
-of this machine's: --add etcd).  With --guests 2 the command runs on both at the
+of this machine's: --add etcd).  --append says more to the kernel: with idle=poll its
+processors are never halted, as where latencies are measured.  With --guests 2 the command runs on both at the
 same time; each has its own /share, copied to OUT/a and OUT/b.  --timeout ends
 it; the machines end with the command, or with whoever started it.
 """
@@ -89,7 +90,8 @@ class Job:
 class Guest:
     """One machine.  Lives as long as whoever made it, at most."""
 
-    def __init__(self, home, name, kernel, initrd, address="10.0.0.1", wire=None, memory_mb=1024):
+    def __init__(self, home, name, kernel, initrd, address="10.0.0.1", wire=None, memory_mb=1024,
+                 append=""):
         self.name = name
         self.share = os.path.join(home, name)
         self.log = os.path.join(home, f"{name}.console")
@@ -101,7 +103,7 @@ class Guest:
                 "-m", str(memory_mb), "-nodefaults", "-display", "none", "-no-reboot",
                 "-kernel", kernel, "-initrd", initrd, "-append",
                 "console=ttyS0 loglevel=4 panic=-1 net.ifnames=0 mitigations=off "
-                f"GUEST={name} ADDRESS={address}",
+                f"GUEST={name} ADDRESS={address} {append}",
                 "-serial", f"file:{self.log}",
                 "-chardev", f"socket,id=jobs,fd={far.fileno()}", "-serial", "chardev:jobs",
                 "-fsdev", f"local,id=share,path={self.share},security_model=none",
@@ -176,7 +178,7 @@ class Lab:
         self.home = tempfile.mkdtemp(prefix="guests.", dir=home)
         self.guests = []
 
-    def boot(self, count=1, add=(), memory_mb=1024):
+    def boot(self, count=1, add=(), memory_mb=1024, append=""):
         """Boot COUNT guests (1 or 2) that have the programs of ADD too; a list."""
         lacking = why_not()
         if lacking:
@@ -187,7 +189,7 @@ class Lab:
         programs = [*executables(self.directory), *built, *add]
         image.write_image(initrd, kernel, programs)
         for left in reversed(range(BOOTS)):
-            self._start(count, kernel, initrd, memory_mb)
+            self._start(count, kernel, initrd, memory_mb, append)
             try:
                 for guest in self.guests:
                     guest.wait_ready()
@@ -201,11 +203,11 @@ class Lab:
         os.unlink(initrd)
         return self.guests
 
-    def _start(self, count, kernel, initrd, memory_mb):
+    def _start(self, count, kernel, initrd, memory_mb, append):
         wires = socket.socketpair() if count == 2 else [None]
         for number, wire in enumerate(wires):
             self.guests.append(Guest(self.home, "ab"[number], kernel.image, initrd,
-                                     f"10.0.0.{number + 1}", wire, memory_mb))
+                                     f"10.0.0.{number + 1}", wire, memory_mb, append))
             if wire:
                 wire.close()
 
@@ -254,6 +256,7 @@ def parse(argv):
                      help="another program: a path, or the name of one of this machine")
     run.add_argument("--guests", type=int, default=1, choices=(1, 2), help="run it on two at once")
     run.add_argument("--memory", type=int, default=1024, metavar="MB", help="of each guest")
+    run.add_argument("--append", default="", metavar="TEXT", help="of the kernel's command line")
     run.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="for the command")
     run.add_argument("--out", metavar="DIR", help="copy each guest's /share to DIR/NAME")
     run.add_argument("command", nargs="+", help="its words, or one word: a line for bash")
@@ -287,7 +290,7 @@ def main():
     script = options.command[0] if len(options.command) == 1 else shlex.join(options.command)
     with Lab(options.bin) as lab:
         try:
-            guests = lab.boot(options.guests, options.add, options.memory)
+            guests = lab.boot(options.guests, options.add, options.memory, options.append)
             status = follow([guest.start(script) for guest in guests], options.timeout)
         except (image.Lacking, AssertionError) as error:
             print(error, file=sys.stderr)
