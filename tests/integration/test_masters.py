@@ -308,8 +308,12 @@ def a_leader_steps_down_when_asked(cluster):
     put_many(a, 50)
     done = cluster.cli(None, "--master", etcd.journal, "master", "status")
     assert done.returncode == 0 and b"epoch" in done.stdout, done
-    done = cluster.cli(None, "--master", etcd.journal, "master", "step-down")
+    before = json.loads(cluster.cli(None, "--master", etcd.journal, "master", "status",
+                                    "--json").stdout)
+    done = cluster.cli(None, "--master", etcd.journal, "master", "step-down", "--json")
     assert done.returncode == 0, done
+    assert json.loads(done.stdout) \
+        == {"name": before["name"], "address": before["address"], "stepped_down": True}, done
     wait_until(lambda: leader_port(etcd) == masters[1].port, 5, "the other leads")
     assert time_until_works(a) < 3
     check_many(a, 50)

@@ -52,6 +52,9 @@ def a_segment_of_files_is_registered_and_found_by_its_hosts(cluster):
     assert f"node2: {second}" in store.run("show", "disk")
     store.run("forget", "disk")
     store.run("show", "disk", code=MISSING)
+    store.run("register", "disk", first)
+    assert json.loads(store.run("forget", "disk", "--json")) \
+        == {"segment": "nvmeof/disk", "forgotten": True}
 
 
 @on_cluster(variants="one")

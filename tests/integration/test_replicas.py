@@ -331,6 +331,26 @@ def policies_are_set_shown_followed_and_taken_back(cluster):
 
 
 @on_cluster(variants="one")
+def a_change_of_policies_or_nodes_is_told_as_a_document(cluster):
+    master = quick_master(cluster)
+    a = cluster.node(master, "a", node_name="a")
+
+    def document(*words):
+        return json.loads(told(cluster, master, *words, "--json"))
+
+    assert document("policy", "set", "x", "replicas=2", "pin=on") \
+        == {"prefix": "x", "set": True, "replicas": 2, "pin": True}
+    assert document("policy", "set", "/x/", "preferred=a,b") \
+        == {"prefix": "x", "set": True, "preferred": ["a", "b"]}
+    assert document("policy", "unset", "x") == {"prefix": "x", "set": False}
+    node, = document("node", "list")
+    assert not told(cluster, master, "node", "remove", "a", "--json", want=4).startswith("{")
+    a.stop()
+    wait_until(lambda: document("node", "list")[0]["alive"] is False, WITHIN_S, "it is gone")
+    assert document("node", "remove", "a") == {"node": "a", "id": node["id"], "removed": True}
+
+
+@on_cluster(variants="one")
 def a_node_is_drained_while_it_serves_then_removed(cluster):
     master = quick_master(cluster)
     nodes = three(cluster, master)

@@ -68,6 +68,21 @@ static enum mc_status status_show(struct cluster *cluster, struct master *master
 	return MC_OK;
 }
 
+static enum mc_status step_down(struct cluster *cluster, struct master *master)
+{
+	const struct master_facts *facts = master_facts(master);
+
+	enum mc_status status = master_step_down(master);
+	if (status != MC_OK || !cluster->settings->json)
+		return status;
+	cJSON *document = document_object();
+	document_add_text(document, "name", facts->name);
+	document_add_text(document, "address", facts->peer);
+	document_add_bool(document, "stepped_down", true);
+	document_print(document);
+	return MC_OK;
+}
+
 static enum exit_code lead_run(struct cluster *cluster, int count, char **operands)
 {
 	bool down = strcmp(operands[0], "step-down") == 0;
@@ -81,7 +96,7 @@ static enum exit_code lead_run(struct cluster *cluster, int count, char **operan
 	enum mc_status status = cluster_master(cluster, &master);
 	if (status != MC_OK)
 		return exit_code_of(status);
-	status = down ? master_step_down(master) : status_show(cluster, master);
+	status = down ? step_down(cluster, master) : status_show(cluster, master);
 	if (status == MC_NOT_SUPPORTED && down)
 		complain("this master is alone: its journal is not in etcd");
 	else if (status != MC_OK)

@@ -140,6 +140,16 @@ static enum exit_code list(struct cluster *cluster, struct master *master)
 	return EXIT_CODE_OK;
 }
 
+static cJSON *removed_document(const struct mc_node *node)
+{
+	cJSON *document = document_object();
+
+	document_add_text(document, "node", node->name);
+	document_add_number(document, "id", node->id);
+	document_add_bool(document, "removed", true);
+	return document;
+}
+
 static enum exit_code remove_node(struct cluster *cluster, struct master *master, const char *named)
 {
 	struct mc_node node;
@@ -159,6 +169,8 @@ static enum exit_code remove_node(struct cluster *cluster, struct master *master
 			 named);
 	else if (status)
 		cluster_complain(cluster, status);
+	else if (cluster->settings->json)
+		document_print(removed_document(&node));
 	return exit_code_of(status);
 }
 

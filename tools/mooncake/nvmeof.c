@@ -362,10 +362,17 @@ static enum exit_code forget(struct cluster *cluster, struct segment *segment, i
 {
 	enum mc_status status = metadata_remove(segment->metadata, segment->key);
 
-	(void)cluster;
 	(void)count;
 	(void)operands;
-	return status == MC_OK ? EXIT_CODE_OK : failed(segment, "can't forget the segment", status);
+	if (status != MC_OK)
+		return failed(segment, "can't forget the segment", status);
+	if (cluster->settings->json) {
+		cJSON *document = document_object();
+		document_add_text(document, "segment", segment->name);
+		document_add_bool(document, "forgotten", true);
+		document_print(document);
+	}
+	return EXIT_CODE_OK;
 }
 
 /* What can be done; operands behind the segment's name. */

@@ -231,6 +231,20 @@ static enum exit_code told(struct cluster *cluster, enum mc_status status, const
 	return exit_code_of(status);
 }
 
+/* The fields that were said: the others are as they were.  NULL: the policy is gone. */
+static cJSON *change_document(const char *prefix, const struct mc_placement *placement)
+{
+	cJSON *object = document_object();
+
+	document_add_name(object, "prefix", prefix, strlen(prefix));
+	document_add_bool(object, "set", placement != NULL);
+	if (placement)
+		document_add_placement(object, placement);
+	if (placement && placement->preferred_count == 0)
+		cJSON_DeleteItemFromObject(object, "preferred");
+	return object;
+}
+
 static enum exit_code set(struct cluster *cluster, struct master *master, int count, char **words)
 {
 	struct mc_placement placement = {0};
@@ -243,7 +257,19 @@ static enum exit_code set(struct cluster *cluster, struct master *master, int co
 		if (!field_read(words[i], &placement))
 			return EXIT_CODE_USAGE;
 	}
-	return told(cluster, master_policy_set(master, words[0], &placement), words[0]);
+	enum mc_status status = master_policy_set(master, words[0], &placement);
+	if (!status && cluster->settings->json)
+		document_print(change_document(words[0], &placement));
+	return told(cluster, status, words[0]);
+}
+
+static enum exit_code unset(struct cluster *cluster, struct master *master, const char *prefix)
+{
+	enum mc_status status = master_policy_unset(master, prefix);
+
+	if (!status && cluster->settings->json)
+		document_print(change_document(prefix, NULL));
+	return told(cluster, status, prefix);
 }
 
 static void print_policies(const struct master_policy *policies, size_t count)
@@ -338,7 +364,7 @@ static enum exit_code policy_run(struct cluster *cluster, int count, char **word
 		return set(cluster, master, count - 1, words + 1);
 	if (strcmp(words[0], "show") == 0)
 		return show(cluster, master, words[1]);
-	return told(cluster, master_policy_unset(master, words[1]), words[1]);
+	return unset(cluster, master, words[1]);
 }
 
 const struct command command_policy = {
