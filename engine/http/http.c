@@ -19,6 +19,7 @@
 #include "engine/http/token.h"
 
 #define CHECK_MS	  250	      /* between looks for connections whose time is over */
+#define DEAF_MS		  100	      /* out of descriptors: accept again then */
 #define CONNECTION_MEMORY (32u << 10) /* bytes of a connection's headers and buffer */
 
 /* A connection, as long as it stands; what ends it before its time. */
@@ -51,6 +52,7 @@ struct http {
 	struct http_config config;
 	struct token token;
 	struct MHD_Daemon *daemon;
+	int listen_fd;
 	int epoll_fd;
 	int wake_fd;
 	pthread_t thread;
@@ -65,7 +67,8 @@ struct http {
 	/* owned by mc-http */
 	struct client *clients;
 	size_t bodies_size;
-	bool quiet; /* nothing happened in the last turn */
+	bool quiet;		/* nothing happened in the last turn */
+	uint64_t deaf_until_ms; /* 0: the last accept went well */
 
 	/* atomic: written by mc-http, read by whoever counts */
 	_Atomic uint64_t requests[6];
@@ -407,17 +410,60 @@ static void answered_resume(struct http *http)
 	}
 }
 
+static bool crowded(const struct http *http)
+{
+	return atomic_load_explicit(&http->connections, memory_order_relaxed) >=
+	       HTTP_CONNECTION_MAX;
+}
+
+/*
+ * The daemon gets each connection from us: its own listener asks in a circle where there
+ * are no descriptors and no connection that could end.
+ */
+static void clients_accept(struct http *http)
+{
+	enum mc_status status = MC_OK;
+
+	while (status == MC_OK && !crowded(http)) {
+		struct net_address peer = {.size = sizeof(peer.storage)};
+		int fd;
+		status = net_accept(http->listen_fd, &fd);
+		if (status != MC_OK)
+			break;
+		(void)getpeername(fd, (struct sockaddr *)&peer.storage, &peer.size);
+		if (MHD_add_connection(http->daemon, fd, (struct sockaddr *)&peer.storage,
+				       peer.size) != MHD_YES)
+			log_debug("http: refused a connection"); /* and closed it */
+		http->deaf_until_ms = 0;
+	}
+	if (status == MC_OK || status == MC_AGAIN)
+		return;
+	if (!http->deaf_until_ms)
+		log_warn("mc-http: can't accept connections for now status=\"%s\"",
+			 mc_status_text(status));
+	http->deaf_until_ms = clock_ms() + DEAF_MS;
+}
+
 static void wait_for_events(struct http *http)
 {
-	struct pollfd fds[] = {{.fd = http->epoll_fd, .events = POLLIN},
-			       {.fd = http->wake_fd, .events = POLLIN}};
+	bool deaf = clock_ms() < http->deaf_until_ms;
+	struct pollfd fds[] = {
+		{.fd = http->epoll_fd, .events = POLLIN},
+		{.fd = http->wake_fd, .events = POLLIN},
+		{.fd = deaf || crowded(http) ? -1 : http->listen_fd, .events = POLLIN},
+	};
 	MHD_UNSIGNED_LONG_LONG left_ms;
 	/* The daemon may have put off a step to the next turn: there is one more at least. */
 	int wait_ms = http->clients || !http->quiet ? CHECK_MS : -1;
 
-	if (MHD_get_timeout(http->daemon, &left_ms) == MHD_YES && left_ms < CHECK_MS)
+	if (deaf)
+		wait_ms = DEAF_MS;
+	if (MHD_get_timeout(http->daemon, &left_ms) == MHD_YES && left_ms < CHECK_MS &&
+	    (wait_ms < 0 || (int)left_ms < wait_ms))
 		wait_ms = (int)left_ms;
 	http->quiet = poll(fds, ARRAY_SIZE(fds), wait_ms) == 0;
+	if (fds[2].revents)
+		clients_accept(http);
 }
 
 static void *turn(void *context)
@@ -483,30 +529,28 @@ static void on_log(void *context, const char *format, va_list arguments)
 	log_debug("http: %s", line);
 }
 
-static struct MHD_Daemon *daemon_start(struct http *http, int fd)
+static struct MHD_Daemon *daemon_start(struct http *http)
 {
-	return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-				NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log,
-				NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-				(unsigned)HTTP_CONNECTION_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-				(size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_CONNECTION,
-				on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
-				http, MHD_OPTION_END);
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET |
+					MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
+				0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log,
+				NULL, MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTION_MAX,
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+				MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+				MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_END);
 }
 
 static enum mc_status listen_and_start(struct http *http)
 {
 	const union MHD_DaemonInfo *info;
-	CLEANUP_FD int fd = -1;
-	enum mc_status status = bind_to(http->config.listen, &fd, http->address);
+	enum mc_status status = bind_to(http->config.listen, &http->listen_fd, http->address);
 
 	if (status != MC_OK)
 		return status;
 	http->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	http->daemon = http->wake_fd < 0 ? NULL : daemon_start(http, fd);
+	http->daemon = http->wake_fd < 0 ? NULL : daemon_start(http);
 	if (!http->daemon)
 		return MC_NO_MEMORY;
-	(void)STEAL_FD(fd); /* the daemon closes it */
 	info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	MUST(info != NULL);
 	http->epoll_fd = info->epoll_fd;
@@ -524,7 +568,7 @@ enum mc_status http_open(const struct http_config *config, struct http **http)
 	if (!h)
 		return MC_NO_MEMORY;
 	h->config = *config;
-	h->wake_fd = -1;
+	h->wake_fd = h->listen_fd = -1;
 	pthread_mutex_init(&h->lock, NULL);
 	if (config->token_file)
 		status = token_read(config->token_file, &h->token);
@@ -561,6 +605,8 @@ void http_close(struct http *http)
 	}
 	if (http->wake_fd >= 0)
 		close(http->wake_fd);
+	if (http->listen_fd >= 0)
+		close(http->listen_fd);
 	pthread_mutex_destroy(&http->lock);
 	free(http);
 }

@@ -19,6 +19,7 @@
 #include "engine/metadata/handshake_frame.h"
 
 #define TICK_MS 500
+#define DEAF_MS 100 /* out of descriptors: accept again then */
 
 /* A connection that asks. */
 struct peer {
@@ -39,6 +40,7 @@ struct handshake {
 	pthread_t thread;
 	/* owned by mc-handshake */
 	struct peer peers[HANDSHAKE_PEER_MAX];
+	uint64_t deaf_until_ms; /* 0: the last accept went well */
 };
 
 /* -- the listener -- */
@@ -51,6 +53,15 @@ static void peer_end(struct peer *peer)
 	writer_fini(&peer->out);
 }
 
+/* Not even a connection that waits can be taken: don't ask in a circle. */
+static void deafen(struct handshake *handshake, enum mc_status status)
+{
+	if (!handshake->deaf_until_ms)
+		log_warn("mc-handshake: can't accept connections for now status=\"%s\"",
+			 mc_status_text(status));
+	handshake->deaf_until_ms = clock_ms() + DEAF_MS;
+}
+
 static void peers_accept(struct handshake *handshake)
 {
 	for (size_t i = 0; i < HANDSHAKE_PEER_MAX; i++) {
@@ -58,7 +69,13 @@ static void peers_accept(struct handshake *handshake)
 		if (peer->fd >= 0)
 			continue;
 		int fd;
-		if (net_accept(handshake->listen_fd, &fd) != MC_OK)
+		enum mc_status status = net_accept(handshake->listen_fd, &fd);
+		if (status != MC_OK && status != MC_AGAIN) {
+			deafen(handshake, status);
+			return;
+		}
+		handshake->deaf_until_ms = 0;
+		if (status == MC_AGAIN)
 			return;
 		*peer = (struct peer){.fd = fd, .until_ms = clock_ms() + HANDSHAKE_TIMEOUT_MS};
 		writer_init(&peer->in);
@@ -130,7 +147,8 @@ static void peer_turn(struct handshake *handshake, struct peer *peer)
 }
 
 /* What to wait for: the first two are the listener's, then one a peer. */
-static nfds_t polls_make(const struct handshake *handshake, struct pollfd *fds, size_t *which)
+static nfds_t polls_make(const struct handshake *handshake, bool deaf, struct pollfd *fds,
+			 size_t *which)
 {
 	nfds_t count = 2;
 	bool full = true;
@@ -146,7 +164,7 @@ static nfds_t polls_make(const struct handshake *handshake, struct pollfd *fds, 
 			.fd = peer->fd, .events = (short)(peer->answering ? POLLOUT : POLLIN)};
 	}
 	fds[0] = (struct pollfd){.fd = handshake->stop_fd, .events = POLLIN};
-	fds[1] = (struct pollfd){.fd = full ? -1 : handshake->listen_fd, .events = POLLIN};
+	fds[1] = (struct pollfd){.fd = full || deaf ? -1 : handshake->listen_fd, .events = POLLIN};
 	return count;
 }
 
@@ -158,8 +176,9 @@ static void *serve(void *context)
 
 	pthread_setname_np(pthread_self(), "mc-handshake");
 	while (true) {
-		nfds_t count = polls_make(handshake, fds, which);
-		if (poll(fds, count, count > 2 ? TICK_MS : -1) < 0)
+		bool deaf = clock_ms() < handshake->deaf_until_ms;
+		nfds_t count = polls_make(handshake, deaf, fds, which);
+		if (poll(fds, count, deaf ? DEAF_MS : count > 2 ? TICK_MS : -1) < 0)
 			continue;
 		if (fds[0].revents)
 			return NULL;

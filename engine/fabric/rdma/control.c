@@ -247,6 +247,31 @@ static void log_paths(struct control *control)
 	}
 }
 
+static enum mc_status watch_fd(struct control *control, int fd, struct watch *watch)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = watch};
+
+	return epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? mc_status_from_errno(errno)
+								       : MC_OK;
+}
+
+/* Where connections wait that can't be taken, don't ask in a circle: the tick asks again. */
+static void accept_links(struct rdma_fabric *fabric)
+{
+	struct control *control = &fabric->control;
+	bool was_deaf = control->deaf;
+	enum mc_status status = link_accept(fabric);
+
+	control->deaf = status != MC_OK;
+	if (control->deaf && !was_deaf) {
+		log_warn("rdma can't accept connections for now status=\"%s\"",
+			 mc_status_text(status));
+		MUST(epoll_ctl(control->epoll_fd, EPOLL_CTL_DEL, control->listen_fd, NULL) == 0);
+	} else if (was_deaf && !control->deaf) {
+		control->deaf = watch_fd(control, control->listen_fd, &control->listen) != MC_OK;
+	}
+}
+
 static void tick(struct rdma_fabric *fabric)
 {
 	uint64_t now = clock_ns();
@@ -254,6 +279,8 @@ static void tick(struct rdma_fabric *fabric)
 	if (now < fabric->control.tick_ns)
 		return;
 	fabric->control.tick_ns = now + RDMA_TICK_MS * 1000000ull;
+	if (fabric->control.deaf)
+		accept_links(fabric);
 	link_check(fabric, now);
 	for (uint32_t i = 0; i < fabric->device_count; i++)
 		check_device(fabric->devices[i], now);
@@ -270,8 +297,8 @@ static bool has_news(struct control *control)
 }
 
 /*
- * With nobody connected there is nothing to look after, but for a device that is down
- * and what is still to be said.
+ * With nobody connected there is nothing to look after, but for a device that is down,
+ * who waits to be accepted, and what is still to be said.
  */
 static int patience_ms(struct rdma_fabric *fabric)
 {
@@ -280,7 +307,7 @@ static int patience_ms(struct rdma_fabric *fabric)
 
 	for (uint32_t i = 0; quiet && i < fabric->device_count; i++)
 		quiet = atomic_load(&fabric->devices[i]->up);
-	quiet = quiet && !has_news(&fabric->control);
+	quiet = quiet && !fabric->control.deaf && !has_news(&fabric->control);
 	return quiet ? -1 : RDMA_TICK_MS;
 }
 
@@ -298,7 +325,7 @@ static void take_event(struct rdma_fabric *fabric, const struct epoll_event *eve
 			MUST(errno == EAGAIN || errno == EINTR);
 		break;
 	case WATCH_LISTEN:
-		link_accept(fabric);
+		accept_links(fabric);
 		break;
 	case WATCH_LINK:
 		link_ready(fabric, watch->of, event->events);
@@ -333,14 +360,6 @@ static void *run(void *argument)
 		link_free_dead(fabric);
 	}
 	return NULL;
-}
-
-static enum mc_status watch_fd(struct control *control, int fd, struct watch *watch)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = watch};
-
-	return epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? mc_status_from_errno(errno)
-								       : MC_OK;
 }
 
 static enum mc_status announce(struct rdma_fabric *fabric, const struct fabric_config *config,

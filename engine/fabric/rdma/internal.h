@@ -290,6 +290,7 @@ struct control {
 	struct link *links;
 	struct link *dead; /* freed when the batch of events is done */
 	uint32_t link_count;
+	bool deaf; /* out of descriptors: no connection is accepted until the next tick */
 	uint64_t tick_ns;
 	uint64_t news_ns; /* when the next line about paths may be written */
 };
@@ -458,7 +459,7 @@ void control_path_news(const struct endpoint *endpoint, enum path_event event,
 
 /* Begin the handshake of an endpoint that has its queue pairs. */
 MC_MUST_CHECK enum mc_status link_begin(struct rdma_fabric *fabric, struct endpoint *endpoint);
-void link_accept(struct rdma_fabric *fabric);
+MC_MUST_CHECK enum mc_status link_accept(struct rdma_fabric *fabric);
 void link_ready(struct rdma_fabric *fabric, struct link *link, uint32_t events);
 void link_check(struct rdma_fabric *fabric, uint64_t now_ns);
 /* Close; freed with the batch. */

@@ -364,14 +364,15 @@ enum mc_status link_begin(struct rdma_fabric *fabric, struct endpoint *endpoint)
 	return MC_OK;
 }
 
-void link_accept(struct rdma_fabric *fabric)
+enum mc_status link_accept(struct rdma_fabric *fabric)
 {
 	struct link *link;
 	int fd;
 
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		if (net_accept(fabric->control.listen_fd, &fd))
-			return;
+		enum mc_status status = net_accept(fabric->control.listen_fd, &fd);
+		if (status)
+			return status == MC_AGAIN ? MC_OK : status;
 		if (fabric->control.link_count < LINK_COUNT_MAX &&
 		    link_new(fabric, fd, EPOLLIN, &link) == MC_OK)
 			continue;
@@ -379,6 +380,7 @@ void link_accept(struct rdma_fabric *fabric)
 			 fabric->control.link_count);
 		close(fd);
 	}
+	return MC_OK;
 }
 
 void link_ready(struct rdma_fabric *fabric, struct link *link, uint32_t events)

@@ -8,61 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "engine/base/log.h"
 #include "engine/fabric/shm/memory.h"
+#include "tests/support/scarcity.h"
 #include "tests/support/suite.h"
 #include "tests/unit/fabric/shm_pair.h"
 
 /* --- out of descriptors -------------------------------------------------------------------------
  */
-
-/* Let exactly one more be opened; what was allowed before. */
-static rlim_t leave_one_descriptor(void)
-{
-	struct rlimit limit;
-	int lowest = dup(STDERR_FILENO);
-
-	close(lowest);
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	rlim_t before = limit.rlim_cur;
-	limit.rlim_cur = (rlim_t)lowest + 1;
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	return before;
-}
-
-static void allow_descriptors(rlim_t count)
-{
-	struct rlimit limit;
-
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	limit.rlim_cur = count;
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
-/* From here on the log goes to a file, from which its lines are counted. */
-static int catch_log(void)
-{
-	int log = memfd_create("log", MFD_CLOEXEC);
-
-	ck_assert_int_ge(dup2(log, STDERR_FILENO), 0);
-	log_set_level("warn");
-	return log;
-}
-
-static int count_lines(int log, const char *what)
-{
-	char text[65536] = "";
-	int count = 0;
-
-	ck_assert_int_ge(pread(log, text, sizeof(text) - 1, 0), 0);
-	for (const char *at = text; (at = strstr(at, what)); at++)
-		count++;
-	return count;
-}
 
 START_TEST(who_is_out_of_descriptors_says_so_once_and_takes_who_waited)
 {
@@ -72,8 +28,7 @@ START_TEST(who_is_out_of_descriptors_says_so_once_and_takes_who_waited)
 	int log = catch_log();
 	rlim_t before = leave_one_descriptor();
 	int socket = dial(&lender);
-	usleep(300000);
-	ck_assert_int_eq(count_lines(log, "can't accept"), 1);
+	assert_waits_for_descriptors(log);
 	allow_descriptors(before);
 	ledger_free(greet(socket));
 	close(socket);

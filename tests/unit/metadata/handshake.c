@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "engine/base/net.h"
 #include "engine/metadata/handshake.h"
+#include "tests/support/scarcity.h"
 #include "tests/support/suite.h"
 
 static struct handshake *handshake;
@@ -131,6 +132,23 @@ START_TEST(one_asks_and_the_other_answers)
 }
 END_TEST
 
+START_TEST(who_is_out_of_descriptors_waits_and_takes_who_waited)
+{
+	static const uint8_t request[] = "\x03\0\0\0\0\0\0\0\x01{}";
+	CLEANUP_FD int log = catch_log();
+	rlim_t before = leave_one_descriptor();
+	CLEANUP_FD int fd = connect_to_it();
+	char byte;
+
+	assert_waits_for_descriptors(log);
+	allow_descriptors(before);
+	ck_assert_int_eq(send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL),
+			 (ssize_t)sizeof(request) - 1);
+	ck_assert_int_eq(recv(fd, &byte, 1, 0), 1);
+	ask_well();
+}
+END_TEST
+
 START_TEST(who_has_no_answer_says_nothing)
 {
 	char *reply = NULL;
@@ -212,6 +230,7 @@ int main(void)
 	tcase_add_test(tcase, a_notification_is_a_type_of_its_own);
 	tcase_add_test(tcase, one_asks_and_the_other_answers);
 	tcase_add_test(tcase, who_has_no_answer_says_nothing);
+	tcase_add_test(tcase, who_is_out_of_descriptors_waits_and_takes_who_waited);
 	tcase_add_loop_test(tcase, bad_frames_end_their_connection, 0, 5);
 	tcase_add_test(tcase, those_who_say_nothing_keep_nobody_waiting);
 	tcase_add_test(tcase, random_bytes_are_survived);

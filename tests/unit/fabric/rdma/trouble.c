@@ -14,6 +14,7 @@
 #include "engine/base/buffer.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/net.h"
+#include "tests/support/scarcity.h"
 #include "tests/support/suite.h"
 #include "tests/support/vanish.h"
 #include "tests/unit/fabric/rdma/pair.h"
@@ -541,6 +542,29 @@ START_TEST(strangers_are_not_listened_to)
 }
 END_TEST
 
+START_TEST(who_is_out_of_descriptors_waits_and_takes_who_waited)
+{
+	struct pair *pair = pair_new(NULL);
+	struct net_address address;
+	char byte;
+	int fd;
+
+	ck_assert_int_eq(net_parse(pair->to.desc->endpoints[0] + strlen("rdma:"), &address), MC_OK);
+	int log = catch_log();
+	rlim_t before = leave_one_descriptor();
+	ck_assert_int_eq(net_connect(&address, 1000, &fd), MC_OK);
+	assert_waits_for_descriptors(log);
+	allow_descriptors(before);
+	/* It is heard, and talks nonsense. */
+	ck_assert_int_eq(write(fd, "GET / HTTP/1.1\r\n\r\n", 18), 18);
+	ck_assert_int_le(read(fd, &byte, 1), 0);
+	ck_assert_int_eq(transfer_one(pair, FABRIC_READ, 0, 64), MC_OK);
+	close(fd);
+	close(log);
+	pair_free(pair);
+}
+END_TEST
+
 /* Our end of the connection to the other fabric. */
 static int handshake_socket(const struct pair *pair)
 {
@@ -721,6 +745,7 @@ static TCase *peers_case(void)
 	tcase_add_test(tcase, deadline_and_cancel_end_what_waits_for_a_connection);
 	tcase_add_test(tcase, a_deadline_ends_what_is_posted);
 	tcase_add_loop_test(tcase, strangers_are_not_listened_to, 0, COUNT(strange));
+	tcase_add_test(tcase, who_is_out_of_descriptors_waits_and_takes_who_waited);
 	tcase_add_test(tcase, paths_that_fail_together_are_a_line_a_second);
 	tcase_add_test(tcase, a_path_that_failed_last_is_not_kept_quiet);
 	tcase_add_test(tcase, a_peer_whose_machine_is_gone_keeps_no_queue_pairs);
