@@ -98,17 +98,14 @@ static void remove_locked(struct segment_cache *cache, struct kept *kept)
 	kept_free(kept);
 }
 
-/* Room for one more: the oldest that nobody is busy with goes. */
-static void make_room_locked(struct segment_cache *cache)
+/* Of more than that the oldest go, but for those that somebody is busy with. */
+static void trim_locked(struct segment_cache *cache, size_t count)
 {
-	struct kept *kept = cache->oldest;
-
-	if (cache->count < SEGMENT_CACHE_MAX)
-		return;
-	while (kept && (kept->fetching || kept->waiting))
-		kept = kept->newer;
-	if (kept)
-		remove_locked(cache, kept);
+	for (struct kept *kept = cache->oldest, *next; kept && cache->count > count; kept = next) {
+		next = kept->newer;
+		if (!kept->fetching && !kept->waiting)
+			remove_locked(cache, kept);
+	}
 }
 
 /* NULL: out of memory. */
@@ -119,7 +116,7 @@ static struct kept *add_locked(struct segment_cache *cache, const char *name)
 	if (!kept)
 		return NULL;
 	kept->name = strdup(name);
-	make_room_locked(cache);
+	trim_locked(cache, SEGMENT_CACHE_MAX - 1);
 	if (!kept->name || !tsearch(kept, &cache->tree, by_name)) {
 		kept_free(kept);
 		return NULL;
@@ -202,6 +199,7 @@ static enum mc_status newer(struct segment_cache *cache, const char *name,
 		*desc = segment_desc_ref(kept->desc);
 	if (!kept->desc && !kept->fetching && !kept->waiting)
 		remove_locked(cache, kept);
+	trim_locked(cache, SEGMENT_CACHE_MAX);
 	return status;
 }
 
@@ -257,30 +255,34 @@ static enum mc_status sync_one(struct segment_cache *cache, const char *name)
 }
 
 /* The names that are kept, as copies. */
-static size_t names_copy(struct segment_cache *cache, char **names)
+static enum mc_status names_copy(struct segment_cache *cache, char ***names, size_t *count)
 {
-	size_t count = 0;
-
 	WITH_LOCK(&cache->lock);
+	char **copies = calloc(cache->count + 1, sizeof(*copies));
+	size_t copied = 0;
+
+	if (!copies)
+		return MC_NO_MEMORY;
 	for (const struct kept *kept = cache->oldest; kept; kept = kept->newer) {
-		names[count] = strdup(kept->name);
-		if (names[count])
-			count++;
+		copies[copied] = strdup(kept->name);
+		if (copies[copied])
+			copied++;
 	}
-	return count;
+	*names = copies;
+	*count = copied;
+	return MC_OK;
 }
 
 enum mc_status segment_cache_sync(struct segment_cache *cache, const char *name)
 {
 	CLEANUP_FREE char **names = NULL;
-	enum mc_status result = MC_OK;
+	size_t count;
 
 	if (name)
 		return sync_one(cache, name);
-	names = calloc(SEGMENT_CACHE_MAX, sizeof(*names));
-	if (!names)
-		return MC_NO_MEMORY;
-	size_t count = names_copy(cache, names);
+	enum mc_status result = names_copy(cache, &names, &count);
+	if (result != MC_OK)
+		return result;
 	for (size_t i = 0; i < count; i++) {
 		enum mc_status status = sync_one(cache, names[i]);
 		if (status != MC_OK && status != MC_NOT_FOUND)

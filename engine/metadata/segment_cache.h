@@ -11,7 +11,8 @@
  * Threads     Any thread.  The lock is not held while the store is asked.
  * Errors      As metadata.h and segment_desc_parse(); a corrupted descriptor is
  *             logged.
- * Limits      SEGMENT_CACHE_MAX names; beyond, the oldest goes.
+ * Limits      SEGMENT_CACHE_MAX names, and those that are being fetched; beyond,
+ *             the oldest goes.
  */
 #ifndef ENGINE_METADATA_SEGMENT_CACHE_H
 #define ENGINE_METADATA_SEGMENT_CACHE_H

@@ -19,6 +19,7 @@ struct counting {
 	struct metadata base;
 	_Atomic unsigned gets;
 	unsigned pause_us;
+	unsigned nested; /* so many more names are asked for before the answer */
 	enum mc_status failure;
 	struct metadata *behind;
 };
@@ -26,12 +27,25 @@ struct counting {
 static struct counting store;
 static struct segment_cache *cache;
 
+/* One name within the fetch of another, as of a thread more. */
+static void fetch_nested(void)
+{
+	struct segment_desc *desc = NULL;
+	char name[16];
+
+	snprintf(name, sizeof(name), "n%u", store.nested--);
+	ck_assert_int_eq(segment_cache_get(cache, name, &desc), MC_OK);
+	segment_desc_unref(desc);
+}
+
 static enum mc_status counting_get(struct metadata *metadata, const char *key, char **text)
 {
 	(void)metadata;
 	store.gets++;
 	if (store.pause_us)
 		usleep(store.pause_us);
+	if (store.nested > 0)
+		fetch_nested();
 	return store.failure ? store.failure : metadata_get(store.behind, key, text);
 }
 
@@ -57,7 +71,7 @@ static void setup(void)
 	log_set_level("error");
 	unsetenv("MC_DISABLE_METACACHE");
 	store.base.ops = &counting_ops;
-	store.gets = 0;
+	store.gets = store.nested = 0;
 	store.failure = MC_OK;
 	ck_assert_int_eq(metadata_open(&config, &store.behind), MC_OK);
 	ck_assert_int_eq(segment_cache_new(&store.base, &cache), MC_OK);
@@ -247,6 +261,36 @@ START_TEST(what_is_kept_is_bounded)
 }
 END_TEST
 
+static void *fetch_all(void *context)
+{
+	(void)context;
+	fetch_nested();
+	return NULL;
+}
+
+/* None that is being fetched can go, and as many threads may fetch as there are. */
+START_TEST(what_is_kept_is_bounded_once_all_is_fetched)
+{
+	pthread_attr_t deep;
+	pthread_t thread;
+	char name[16];
+
+	for (unsigned i = 1; i <= SEGMENT_CACHE_MAX + 100; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		owner_writes(name, i);
+	}
+	store.nested = SEGMENT_CACHE_MAX + 100;
+	pthread_attr_init(&deep);
+	ck_assert_int_eq(pthread_attr_setstacksize(&deep, 256u << 20), 0);
+	ck_assert_int_eq(pthread_create(&thread, &deep, fetch_all, NULL), 0);
+	pthread_join(thread, NULL);
+	pthread_attr_destroy(&deep);
+	ck_assert_uint_eq(store.gets, SEGMENT_CACHE_MAX + 100);
+	ck_assert_int_eq(segment_cache_sync(cache, NULL), MC_OK);
+	ck_assert_uint_eq(store.gets, SEGMENT_CACHE_MAX + 100 + SEGMENT_CACHE_MAX);
+}
+END_TEST
+
 static void *get_it(void *context)
 {
 	struct segment_desc *desc = NULL;
@@ -337,6 +381,7 @@ int main(void)
 	tcase_add_test(tcase, a_corrupted_one_is_said_to_be_so);
 	tcase_add_test(tcase, our_own_is_published_and_withdrawn);
 	tcase_add_test(tcase, what_is_kept_is_bounded);
+	tcase_add_test(tcase, what_is_kept_is_bounded_once_all_is_fetched);
 	tcase_add_test(tcase, of_many_who_want_a_name_one_fetches);
 	tcase_add_test(tcase, threads_do_all_of_it_at_once);
 	suite_add_tcase(suite, tcase);
