@@ -210,6 +210,32 @@ def a_get_that_fails_leaves_the_file_as_it_was(cluster):
     assert os.path.islink(cluster.path("link")) and get(cluster.path("out")) == get(at(node, "k"))
 
 
+@on_cluster(variants="one")
+def a_get_to_a_link_that_leads_nowhere_is_refused(cluster):
+    master = cluster.master()
+    node = cluster.node(master)
+    put(at(node, "k"), content(1, 1 << 20))
+    os.mkdir(cluster.path("folder"))
+    os.symlink("absent", cluster.path("link"))
+    os.symlink("absent", cluster.path("folder/k"))
+    before = sorted(os.listdir(cluster.home))
+    for target in ("link", "folder"):
+        done = ends(cluster, master, NOT_FOUND, "get", "k", cluster.path(target))
+        assert b"is a link to what is not there" in done.stderr, done
+        done = subprocess.run(cluster.programs.cli(master.port, "get", "k", cluster.path(target)),
+                              preexec_fn=no_large_files, capture_output=True, check=False)
+        assert done.returncode == NOT_FOUND, done
+    assert sorted(os.listdir(cluster.home)) == before
+    assert os.listdir(cluster.path("folder")) == ["k"]
+    assert os.path.islink(cluster.path("link")) and os.path.islink(cluster.path("folder/k"))
+    os.mkfifo(cluster.path("pipe"))
+    os.symlink("pipe", cluster.path("to_pipe"))
+    reading = subprocess.Popen(["cat", cluster.path("pipe")], stdout=subprocess.PIPE)
+    put(at(node, "small"), b"through the pipe")
+    ends(cluster, master, OK, "get", "small", cluster.path("to_pipe"))
+    assert reading.communicate()[0] == b"through the pipe"
+
+
 @on_cluster(variants="one", needs=("strace",))
 def a_get_that_fails_names_the_end_that_failed(cluster):
     master = cluster.master()

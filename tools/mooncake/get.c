@@ -66,6 +66,30 @@ static void follow_link(struct get *get)
 		snprintf(get->target, sizeof(get->target), "%s", path);
 }
 
+/* Find what is to be written to. */
+static enum mc_status settle_target(struct get *get)
+{
+	struct stat st;
+
+	if (strcmp(get->target, "-") == 0)
+		return MC_OK;
+	if (stat(get->target, &st) == 0 && S_ISDIR(st.st_mode)) {
+		size_t size = strlen(get->target);
+		snprintf(get->target + size, sizeof(get->target) - size, "%s%s",
+			 size > 0 && get->target[size - 1] == '/' ? "" : "/",
+			 copy_basename(get->key));
+	}
+	if (lstat(get->target, &st) != 0 || !S_ISLNK(st.st_mode))
+		return MC_OK;
+	follow_link(get);
+	/* What it would create there might be half of it, or where nobody meant it to be. */
+	if (stat(get->target, &st) != 0 && errno == ENOENT) {
+		complain("can't write %s: it is a link to what is not there", get->target);
+		return MC_NOT_FOUND;
+	}
+	return MC_OK;
+}
+
 /* A file is made beside the target and renamed; what is no file is written as it is. */
 static int open_target(struct get *get, unsigned mode)
 {
@@ -75,17 +99,9 @@ static int open_target(struct get *get, unsigned mode)
 		get->patient = fstat(STDOUT_FILENO, &st) < 0 || !S_ISREG(st.st_mode);
 		return dup(STDOUT_FILENO);
 	}
-	if (stat(get->target, &st) == 0 && S_ISDIR(st.st_mode)) {
-		size_t size = strlen(get->target);
-		snprintf(get->target + size, sizeof(get->target) - size, "%s%s",
-			 size > 0 && get->target[size - 1] == '/' ? "" : "/",
-			 copy_basename(get->key));
-	}
-	if (lstat(get->target, &st) == 0 && S_ISLNK(st.st_mode))
-		follow_link(get);
 	if (lstat(get->target, &st) == 0 && !S_ISREG(st.st_mode)) {
 		get->patient = stat(get->target, &st) < 0 || !S_ISREG(st.st_mode);
-		return open(get->target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+		return open(get->target, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	}
 	int directory = open_directory_of(get->target);
 	if (directory < 0)
@@ -131,6 +147,9 @@ static enum mc_status get_work(struct task *task)
 	if (object < 0)
 		return copy_failed("can't get", get->key);
 	task_step(task, 0);
+	enum mc_status status = settle_target(get);
+	if (status)
+		return status;
 	int target = open_target(get, st.st_mode & 0777);
 	if (target < 0)
 		return copy_failed("can't write", target_name(get));
@@ -204,7 +223,9 @@ const struct command command_get = {
 	.summary = "Get an object into a file, or to standard output.",
 	.text = "\nThe file appears, or is replaced, when all of the object is there; after a "
 		"failure\n"
-		"it is as it was. A FILE that is a directory gets a file of the object's name.\n"
+		"it is as it was. A FILE that is a directory gets a file of the object's name. A "
+		"link\n"
+		"is followed; one to what is not there is refused.\n"
 		"Needs a mount on this machine.\n",
 	.rows = get_rows,
 	.operand_min = 2,
