@@ -20,6 +20,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/log.h"
 #include "engine/etcd/url.h"
+#include "master/disk.h"
 #include "master/etcd_text.h"
 #include "master/journal_file.h"
 #include "master/record.h"
@@ -147,17 +148,19 @@ static enum mc_status bytes_read(struct audit *audit, const uint8_t *bytes, size
 {
 	struct journal_record record;
 	struct journal_scan scan;
+	uint8_t boot[16];
 
 	if (!journal_header_valid(bytes, size))
 		return damaged(audit, "it does not begin as a journal of this version does");
-	journal_scan(bytes, size, &scan);
+	disk_boot(boot);
+	journal_scan(bytes, size, boot, &scan);
 	for (size_t at = JOURNAL_HEADER_SIZE; at < scan.good && !audit->ended; at += record.size) {
 		MUST(journal_record_get(bytes + at, size - at, &record));
 		enum mc_status status = record_take(audit, &record, at);
 		if (status != MC_OK)
 			return status;
 	}
-	if (scan.followed)
+	if (scan.damaged)
 		return damaged(audit, "the record at byte %zu is broken, and whole ones follow it",
 			       scan.broken);
 	audit->found->tail = size - scan.good;

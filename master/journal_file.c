@@ -205,14 +205,6 @@ static enum mc_status begin_new(struct file_journal *file)
 	return mark_append(file, false);
 }
 
-/* The machine was started anew since an unsynced write: it may have lost some. */
-static bool machine_lost(const struct file_journal *file, const struct journal_scan *scan)
-{
-	if (!scan->marked || scan->mark.sync == JOURNAL_SYNC_ALWAYS)
-		return false;
-	return memcmp(scan->mark.boot, file->boot, sizeof(file->boot)) != 0;
-}
-
 /* Nothing was written since all of it was known to be on disk. */
 static bool all_synced(const struct journal_scan *scan)
 {
@@ -224,12 +216,10 @@ static bool all_synced(const struct journal_scan *scan)
 static enum mc_status tail_check(struct file_journal *file, const struct journal_scan *scan,
 				 struct journal_loaded *loaded)
 {
-	bool lost = machine_lost(file, scan);
-
-	loaded->incomplete = lost && !all_synced(scan);
+	loaded->incomplete = scan->lost && !all_synced(scan);
 	if (scan->broken == file->size)
 		return MC_OK;
-	if (scan->followed && !(lost && scan->broken >= scan->mark.synced)) {
+	if (scan->damaged) {
 		log_error("the journal is damaged path=%s offset=%zu", file->path, scan->broken);
 		return MC_IO;
 	}
@@ -276,7 +266,7 @@ static enum mc_status bytes_load(struct file_journal *file, const uint8_t *bytes
 		log_error("not a journal of this version, or damaged path=%s offset=0", file->path);
 		return MC_IO;
 	}
-	journal_scan(bytes, file->size, &scan);
+	journal_scan(bytes, file->size, file->boot, &scan);
 	enum mc_status status = tail_check(file, &scan, loaded);
 	if (status != MC_OK)
 		return status;

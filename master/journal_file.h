@@ -36,7 +36,12 @@
  *   J2  each record is as above, to the last byte of the file
  *   J3  the last record ends a group
  *   The first record that breaks J2, or the first of a group that J3 leaves
- *   open, is at the tail when no valid record that ends a group follows it.
+ *   open, is at the tail when no valid record that ends a group follows it.  A
+ *   machine that goes down leaves pages out in any order: it is at the tail, too,
+ *   when the only one that follows ends the file and is no mark, a whole sector
+ *   of the broken record was never written (all 0), and the machine was started
+ *   anew since the last mark, which says "always".  Then no group is begun
+ *   before the one before it is on disk, so it was the last that was under way.
  *   T1  a broken tail is cut off, with a warning: it is a write that a crash
  *       interrupted, and nothing in it was acknowledged
  *   T2  elsewhere it is damage, and the file is refused with the offset; but
@@ -59,6 +64,7 @@
 #define JOURNAL_HEADER_SIZE  16u
 #define JOURNAL_RECORD_SIZE  16u /* before key and value */
 #define JOURNAL_MARK_SIZE    26u
+#define JOURNAL_SECTOR_SIZE  512u
 #define JOURNAL_COMPACT_SIZE (1u << 20) /* bytes below which it is left alone */
 
 enum journal_type { JOURNAL_PUT = 1, JOURNAL_REMOVE = 2, JOURNAL_MARK = 3 };
@@ -101,12 +107,15 @@ void journal_mark_get(const struct journal_record *record, struct journal_mark *
 struct journal_scan {
 	size_t good;   /* bytes up to the end of the last group before anything broken */
 	size_t broken; /* where that is; the size of the file when nothing is */
-	bool followed; /* valid groups follow it: it is not the tail */
+	bool damaged;  /* it is neither at the tail (T1) nor what a machine lost (T2) */
 	bool marked;   /* there is a mark before it: the last one is here */
 	bool written;  /* records follow that mark */
+	bool lost;     /* the machine was started anew since it wrote without a sync */
 	struct journal_mark mark;
 };
 
-void journal_scan(const uint8_t *bytes, size_t size, struct journal_scan *scan);
+/* Look through a whole file, on a machine that was started as boot says (disk.h). */
+void journal_scan(const uint8_t *bytes, size_t size, const uint8_t boot[16],
+		  struct journal_scan *scan);
 
 #endif

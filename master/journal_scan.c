@@ -107,19 +107,69 @@ void journal_mark_get(const struct journal_record *record, struct journal_mark *
 	mark->synced = load_u64(record->value + 18);
 }
 
-/* A valid record that ends a group stands somewhere in the bytes. */
-static bool group_follows(const uint8_t *bytes, size_t size)
+/* How many bytes the broken record at the start of the bytes claims; of its head, if nothing. */
+static size_t claimed_size(const uint8_t *bytes, size_t size)
 {
-	struct journal_record record;
+	if (size < JOURNAL_RECORD_SIZE || load_u32(bytes + 4) > RECORD_VALUE_MAX)
+		return size < JOURNAL_RECORD_SIZE ? size : JOURNAL_RECORD_SIZE;
+	size_t claimed = JOURNAL_RECORD_SIZE + (size_t)bytes[10] + load_u32(bytes + 4);
+	return claimed < size ? claimed : size;
+}
 
-	for (size_t at = 0; at + JOURNAL_RECORD_SIZE <= size; at++) {
-		if (journal_record_get(bytes + at, size - at, &record) && record.last)
+/*
+ * A sector of what is broken was never written.  The first that it touches may hold what
+ * was written before the group.
+ */
+static bool sector_missing(const uint8_t *bytes, size_t size, const struct journal_scan *scan)
+{
+	size_t end = scan->broken + claimed_size(bytes + scan->broken, size - scan->broken);
+	size_t at = scan->broken - scan->broken % JOURNAL_SECTOR_SIZE;
+
+	for (; at < end; at += JOURNAL_SECTOR_SIZE) {
+		size_t from = at < scan->good ? scan->good : at;
+		size_t to = at + JOURNAL_SECTOR_SIZE < size ? at + JOURNAL_SECTOR_SIZE : size;
+		while (from < to && bytes[from] == 0)
+			from++;
+		if (from == to)
 			return true;
 	}
 	return false;
 }
 
-void journal_scan(const uint8_t *bytes, size_t size, struct journal_scan *scan)
+/*
+ * A valid record that ends a group stands somewhere in the bytes, which end the file;
+ * one at their very end is not counted if the last group may have been torn.
+ */
+static bool group_follows(const uint8_t *bytes, size_t size, bool torn)
+{
+	struct journal_record record;
+
+	for (size_t at = 0; at + JOURNAL_RECORD_SIZE <= size; at++) {
+		if (!journal_record_get(bytes + at, size - at, &record) || !record.last)
+			continue;
+		if (!torn || record.type == JOURNAL_MARK || at + record.size != size)
+			return true;
+	}
+	return false;
+}
+
+/* Look at what is behind the first broken byte, by the rules T1 and T2. */
+static void judge(const uint8_t *bytes, size_t size, const uint8_t boot[16],
+		  struct journal_scan *scan)
+{
+	bool anew = scan->marked && memcmp(scan->mark.boot, boot, sizeof(scan->mark.boot)) != 0;
+	bool always = scan->mark.sync == JOURNAL_SYNC_ALWAYS;
+	size_t behind = scan->broken + 1;
+
+	scan->lost = anew && !always;
+	if (scan->broken == size || (scan->lost && scan->broken >= scan->mark.synced))
+		return;
+	bool torn = anew && always && sector_missing(bytes, size, scan);
+	scan->damaged = group_follows(bytes + behind, size - behind, torn);
+}
+
+void journal_scan(const uint8_t *bytes, size_t size, const uint8_t boot[16],
+		  struct journal_scan *scan)
 {
 	struct journal_record record;
 	size_t at = JOURNAL_HEADER_SIZE;
@@ -138,5 +188,5 @@ void journal_scan(const uint8_t *bytes, size_t size, struct journal_scan *scan)
 		}
 	}
 	scan->broken = at < size ? at : scan->good;
-	scan->followed = at < size && group_follows(bytes + at + 1, size - at - 1);
+	judge(bytes, size, boot, scan);
 }

@@ -66,16 +66,17 @@ static void records_take(const uint8_t *bytes, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const uint8_t boot[16];
 	uint8_t *bytes = malloc(size + 1);
 	struct journal_scan scan;
 
 	MUST(bytes);
 	memcpy(bytes, data, size);
 	if (journal_header_valid(bytes, size))
-		journal_scan(bytes, size, &scan);
+		journal_scan(bytes, size, boot, &scan);
 	sums_mend(bytes, size);
 	if (journal_header_valid(bytes, size)) {
-		journal_scan(bytes, size, &scan);
+		journal_scan(bytes, size, boot, &scan);
 		MUST(scan.good <= size && scan.broken <= size);
 		records_take(bytes, scan.good);
 	}

@@ -317,6 +317,133 @@ static void snapshot_one(struct journal *journal, uint64_t id, uint64_t number)
 	ck_assert_int_eq(ops->snapshot_put(journal, RECORD_OBJECT, key, 8, value, 8), MC_OK);
 }
 
+#define WIDE	    200u /* records of a group that is wider than a page */
+#define WIDE_SECTOR (GROUP(2) / JOURNAL_SECTOR_SIZE)
+
+/* Two groups and a wide one, each synced before the next; its mark is left out. */
+static size_t make_wide(bool anew)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	sync_policy = JOURNAL_SYNC_ALWAYS;
+	unlink(path);
+	make(2);
+	ck_assert_int_eq(truncate(path, (off_t)GROUP(2)), 0);
+	if (anew)
+		other_boot(JOURNAL_HEADER_SIZE);
+	int fd = open(path, O_WRONLY | O_APPEND);
+	struct writer w;
+	writer_init(&w);
+	for (uint64_t id = 1; id <= WIDE; id++) {
+		uint8_t bytes[8];
+		struct journal_record record = {.type = JOURNAL_PUT,
+						.kind = RECORD_OBJECT,
+						.last = id == WIDE,
+						.key = bytes,
+						.key_size = 8,
+						.value = bytes,
+						.value_size = 8};
+		store_u64(bytes, id | 1ull << 63);
+		journal_record_put(&w, &record);
+	}
+	ck_assert_int_eq(write(fd, w.data, w.size), (ssize_t)w.size);
+	writer_fini(&w);
+	close(fd);
+	/* As it is, it is whole. */
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert_int_eq(visits, 4 + WIDE);
+	ck_assert(!loaded.incomplete);
+	size_t size = GROUP(2) + WIDE * RECORD;
+	int end = open(path, O_WRONLY);
+	ops->close(journal);
+	ck_assert_int_eq(ftruncate(end, (off_t)size), 0);
+	close(end);
+	return size;
+}
+
+/* A sector of the file was never written, as far as it is of the last group. */
+static void leave_out(size_t sector, size_t size)
+{
+	static const uint8_t zeros[JOURNAL_SECTOR_SIZE];
+	size_t from = sector * sizeof(zeros) < GROUP(2) ? GROUP(2) : sector * sizeof(zeros);
+	size_t to = (sector + 1) * sizeof(zeros) < size ? (sector + 1) * sizeof(zeros) : size;
+	int fd = open(path, O_WRONLY);
+
+	ck_assert_int_eq(pwrite(fd, zeros, to - from, (off_t)from), (ssize_t)(to - from));
+	close(fd);
+}
+
+static void assert_wide_is_cut_off(void)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert_int_eq(visits, 4);
+	ck_assert_uint_eq(last_seen, 2);
+	ck_assert(loaded.incomplete);
+	ops->close(journal);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ck_assert(!loaded.incomplete);
+	ops->close(journal);
+}
+
+START_TEST(a_torn_group_is_a_tail_whatever_of_its_sectors_is_there)
+{
+	size_t sectors = (make_wide(true) + JOURNAL_SECTOR_SIZE - 1) / JOURNAL_SECTOR_SIZE;
+
+	for (size_t first = WIDE_SECTOR; first < sectors; first++) {
+		for (size_t second = first; second < sectors; second++) {
+			size_t size = make_wide(true);
+			leave_out(first, size);
+			leave_out(second, size);
+			assert_wide_is_cut_off();
+		}
+	}
+}
+END_TEST
+
+static void assert_is_refused(void)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+	size_t size = file_size();
+
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_IO);
+	ck_assert_uint_eq(file_size(), size);
+}
+
+START_TEST(what_no_crash_explains_is_no_torn_group)
+{
+	struct journal_loaded loaded;
+	struct journal *journal;
+
+	/* The machine has not been down. */
+	size_t size = make_wide(false);
+	leave_out(WIDE_SECTOR + 2, size);
+	assert_is_refused();
+	/* All of it was written, and then changed. */
+	size = make_wide(true);
+	flip(GROUP(2) + 100 * RECORD + 3);
+	assert_is_refused();
+	/* In a group before the last: also in its last record. */
+	for (size_t offset = GROUP(1); offset < GROUP(2); offset++) {
+		size = make_wide(true);
+		flip(offset);
+		assert_is_refused();
+	}
+	/* It was on disk before the mark that follows was written. */
+	size = make_wide(true);
+	ck_assert_int_eq(open_load(&journal, &loaded), MC_OK);
+	ops->close(journal);
+	other_boot(size);
+	other_boot(size + MARK);
+	leave_out(WIDE_SECTOR + 2, size);
+	assert_is_refused();
+}
+END_TEST
+
 START_TEST(a_sync_that_failed_is_not_made_good_by_the_next)
 {
 	struct journal_loaded loaded;
@@ -444,6 +571,8 @@ int main(void)
 	tcase_add_test(tc, a_second_master_is_kept_out);
 	tcase_add_test(tc, what_is_no_journal_is_refused);
 	tcase_add_test(tc, a_machine_that_lost_unsynced_writes_is_told_from_damage);
+	tcase_add_test(tc, a_torn_group_is_a_tail_whatever_of_its_sectors_is_there);
+	tcase_add_test(tc, what_no_crash_explains_is_no_torn_group);
 	tcase_add_test(tc, a_sync_that_failed_is_not_made_good_by_the_next);
 	tcase_add_test(tc, a_group_that_could_not_be_written_goes_along_with_a_snapshot);
 	tcase_add_test(tc, a_record_for_which_there_was_no_memory_is_not_said_to_be_written);
