@@ -342,6 +342,7 @@ void catalog_fini(struct catalog *catalog)
 	free(catalog->touched);
 }
 
+/* False: out of memory, and readers may have met the entry in the directory meanwhile. */
 static bool place_take(struct catalog *catalog, struct entry *entry, struct directory *directory)
 {
 	entry->parent = directory;
@@ -374,7 +375,7 @@ enum mc_status catalog_add(struct catalog *catalog, struct directory *directory,
 		return MC_NO_MEMORY;
 	touch_placed(catalog, added);
 	if (!place_take(catalog, added, directory)) {
-		entry_free(added);
+		entry_retire(catalog, added);
 		return MC_NO_MEMORY;
 	}
 	if (!table_insert(&catalog->by_id, id_hash(catalog, attr->id), added)) {
@@ -430,7 +431,7 @@ enum mc_status catalog_move(struct catalog *catalog, struct entry **entry,
 		directory_swap(directory, from, to);
 	} else {
 		if (!place_take(catalog, to, directory)) {
-			free(to);
+			grace_free(&catalog->grace, to);
 			return MC_NO_MEMORY;
 		}
 		place_leave(catalog, from);

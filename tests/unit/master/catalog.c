@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -329,6 +330,76 @@ START_TEST(loading_settles_in_any_order)
 }
 END_TEST
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OWN_MEMORY false
+#else
+#define OWN_MEMORY true
+#endif
+
+static enum mc_status add_file(struct entry **entry)
+{
+	struct mc_attr attr = {.id = id_next, .version = 1, .mode = S_IFREG | 0644};
+	char name[24];
+	int size = snprintf(name, sizeof(name), "%lu", (unsigned long)id_next++);
+
+	return catalog_add(&catalog, catalog.root->directory, name, (size_t)size, &attr, entry);
+}
+
+/* Until the next name makes the table grow, by more than small change. */
+static struct entry *fill_to_the_brim(void)
+{
+	const struct table *names = &catalog.by_name;
+	struct entry *entry = NULL;
+
+	while (names->slots->mask < 16383 || names->filled < (names->slots->mask + 1) / 4 * 3)
+		ck_assert_int_eq(add_file(&entry), MC_OK);
+	return entry;
+}
+
+/* What still fits into what the heap has is had; nothing more. */
+static void keep_memory_short(bool on)
+{
+	struct rlimit limit = {.rlim_cur = on ? 1 : RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
+/* It stood in its directory's order before there was no room for its name. */
+START_TEST(what_could_not_be_added_is_kept_for_readers_that_met_it)
+{
+	struct mc_attr attr = {.id = id_next++, .version = 1, .mode = S_IFDIR | 0755};
+	const struct grace_list *kept = &catalog.grace.fresh;
+	struct entry *directory, *entry;
+
+	if (!OWN_MEMORY) {
+		printf("left out: memory can't be made short under a sanitizer\n");
+		return;
+	}
+	ck_assert_int_eq(catalog_add(&catalog, catalog.root->directory, "d", 1, &attr, &directory),
+			 MC_OK);
+	attr = (struct mc_attr){.id = id_next++, .version = 1, .mode = S_IFREG | 0644};
+	ck_assert_int_eq(catalog_add(&catalog, directory->directory, "in", 2, &attr, &entry),
+			 MC_OK);
+	entry = fill_to_the_brim();
+	grace_collect(&catalog.grace);
+	grace_collect(&catalog.grace);
+	ck_assert_uint_eq(kept->count, 0);
+	keep_memory_short(true);
+	struct entry *none = NULL;
+	enum mc_status added = add_file(&none);
+	size_t kept_of_add = kept->count;
+	enum mc_status moved = catalog_move(&catalog, &entry, directory->directory, "m", 1);
+	size_t kept_of_both = kept->count;
+	keep_memory_short(false);
+	ck_assert_int_eq(added, MC_NO_MEMORY);
+	ck_assert_uint_eq(kept_of_add, 1);
+	ck_assert_int_eq(moved, MC_NO_MEMORY);
+	ck_assert_uint_eq(kept_of_both, 2);
+	ck_assert_int_eq(add_file(&none), MC_OK);
+	ck_assert_int_eq(catalog_move(&catalog, &entry, directory->directory, "m", 1), MC_OK);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("catalog");
@@ -340,6 +411,7 @@ int main(void)
 	tcase_add_test(tc, a_directory_is_packed_and_listed_in_order);
 	tcase_add_test(tc, what_changes_after_it_was_recorded_is_told_once_more);
 	tcase_add_test(tc, loading_settles_in_any_order);
+	tcase_add_test(tc, what_could_not_be_added_is_kept_for_readers_that_met_it);
 	suite_add_tcase(suite, tc);
 	return suite_run(suite);
 }
