@@ -33,7 +33,7 @@ END
 list_stages() {
     cat <<'END'
 setup        install packages, build libfuse, make the Python environment
-lint         format, words, spelling, shell, Python, layers, clang-tidy
+lint         format, words, spelling, shell, Python, setup, layers, clang-tidy
 build        gcc, warnings are errors
 unit         unit and conformance tests of the gcc build
 mount        the mount suite on real kernel mounts
@@ -166,6 +166,7 @@ stage_lint() {
     try shell 120 shellcheck -x -e SC2317 "${sh[@]}"
     try python 60 env PYTHONPYCACHEPREFIX="$TMPDIR/pyc" python3 -m py_compile "${py[@]}"
     try linters 60 python3 tests/lint/linters_test.py
+    try setup 60 python3 tests/lint/setup_test.py
     try layers 60 python3 tests/lint/layers.py
     try configure 120 configure build || return
     try tidy 3000 nice -n 10 python3 tests/lint/tidy.py build "$jobs"

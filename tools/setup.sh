@@ -150,6 +150,17 @@ stale_libfuse() {
     [ -d "$deps" ] && ! libfuse_recipe | cmp -s - "$deps/recipe"
 }
 
+# Ours would be found before the system's, also by what was configured with it.
+forget_libfuse() {
+    local cache
+    rm -rf "$deps"
+    for cache in build/CMakeCache.txt build/*/CMakeCache.txt "$build/CMakeCache.txt"; do
+        if grep -qsF "$deps/" "$cache"; then
+            rm -f "$cache" "$(dirname "$cache")/build.ninja"
+        fi
+    done
+}
+
 provide_libfuse() {
     local candidate
     if new_enough "$(fuse_version)" && ! stale_libfuse; then
@@ -158,6 +169,7 @@ provide_libfuse() {
     candidate=$(fuse_candidate)
     if new_enough "${candidate:-none}"; then
         install_packages libfuse3-dev fuse3
+        forget_libfuse
     else
         build_libfuse
     fi
