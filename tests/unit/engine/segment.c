@@ -66,7 +66,7 @@ END_TEST
 
 #define PART 4096u
 
-static uint8_t here[PART], there[8 * PART];
+static uint8_t here[8 * PART], there[8 * PART];
 
 static enum mc_status read_part(struct mc_engine *engine, mc_segment_id segment, size_t part)
 {
@@ -85,8 +85,9 @@ static void pair_open(struct pair *pair)
 	ck_assert_int_eq(engine_open(&config, fake_table, &pair->near), MC_OK);
 	config.name = "far";
 	ck_assert_int_eq(engine_open(&config, fake_table, &pair->far), MC_OK);
-	ck_assert_int_eq(mc_engine_register(pair->near, here, PART, "cpu:0", MC_REGION_LOCAL),
-			 MC_OK);
+	ck_assert_int_eq(
+		mc_engine_register(pair->near, here, sizeof(here), "cpu:0", MC_REGION_LOCAL),
+		MC_OK);
 	ck_assert_int_eq(mc_segment_open(pair->near, "far", 0, &pair->segment), MC_OK);
 }
 
@@ -134,12 +135,19 @@ START_TEST(who_is_refused_asks_anew_however_soon)
 }
 END_TEST
 
+struct finder {
+	pthread_t thread;
+	const struct pair *pair;
+	uint8_t *into;
+};
+
 static void *find_part(void *argument)
 {
-	struct pair *pair = argument;
+	const struct finder *finder = argument;
+	const struct pair *pair = finder->pair;
 	struct mc_segment_buffer buffers[8];
-	struct mc_request request = {MC_READ, here, pair->segment, (uint64_t)(uintptr_t)there,
-				     PART};
+	struct mc_request request = {MC_READ, finder->into, pair->segment,
+				     (uint64_t)(uintptr_t)there, PART};
 	struct mc_batch *batch;
 	size_t count = ARRAY_SIZE(buffers);
 
@@ -154,16 +162,18 @@ static void *find_part(void *argument)
 
 START_TEST(many_that_look_for_new_memory_at_once_all_find_it)
 {
-	enum { THREADS = 8 };
-	pthread_t threads[THREADS];
+	struct finder finders[8];
 	struct pair pair;
 
 	pair_open(&pair);
 	register_part(&pair, 0);
-	for (size_t i = 0; i < THREADS; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, find_part, &pair), 0);
-	for (size_t i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(finders); i++) {
+		struct finder *finder = &finders[i];
+		*finder = (struct finder){.pair = &pair, .into = here + i * PART};
+		ck_assert_int_eq(pthread_create(&finder->thread, NULL, find_part, finder), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(finders); i++)
+		pthread_join(finders[i].thread, NULL);
 	pair_close(&pair);
 }
 END_TEST

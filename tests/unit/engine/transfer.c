@@ -615,8 +615,10 @@ START_TEST(nothing_of_a_batch_is_in_the_next_one)
 		mc_batch_summary(batch, &all);
 		ck_assert_int_eq(all.state, MC_TASK_WAITING);
 		ck_assert_int_eq(status_of(batch, size - 1).state, MC_TASK_WAITING);
-		for (size_t i = 0; i < size; i++)
+		for (size_t i = 0; i < size; i++) {
+			one = request(&world, MC_READ, i * 4096, 4096);
 			ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_OK);
+		}
 		ck_assert_int_eq(mc_batch_submit(batch, &one, 1), MC_TOO_BIG);
 		ck_assert_int_eq(mc_batch_wait(batch, 20000), MC_OK);
 		mc_batch_summary(batch, &all);
