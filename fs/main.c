@@ -18,6 +18,7 @@
 #include <mooncake/master.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/cpu_latency.h"
 #include "engine/base/log.h"
 #include "engine/base/options.h"
 #include "engine/base/placement.h"
@@ -28,7 +29,7 @@
 
 struct settings {
 	char *master, *pool, *name, *listen, *announce, *ports, *transport, *journal;
-	char *http, *master_http, *preferred;
+	char *http, *master_http, *preferred, *cpu_latency;
 	char *log_level, *log_file;
 	uint64_t segment, stream_threshold, register_ahead;
 	uint32_t timeout_ms, cache_ms, watermark_high, watermark_low, wait_ms, replicas, ack;
@@ -88,6 +89,10 @@ static const struct option_row rows[] = {
 	ROW(register_ahead, "register_ahead", 0, OPTION_SIZE, "1g", 0, 0, .unit = "SIZE",
 	    .help = "Bytes of objects that are registered with the NIC before a peer asks for them "
 		    "(0: none)."),
+	ROW(cpu_latency, "cpu_latency", 0, OPTION_STRING, "auto", .unit = "US",
+	    .help = "Microseconds that an idle processor of this machine may take to wake up while "
+		    "requests come, any, or auto: 0 in a virtual machine that idles by haltpoll, "
+		    "else any."),
 	ROW(timeout_ms, "timeout", 0, OPTION_DURATION, "5s", 100, 600000,
 	    .help = "Longest wait for any one answer of the master or a peer."),
 	ROW(wait_ms, "wait", 0, OPTION_DURATION, "30s", 0, 3600000,
@@ -346,6 +351,12 @@ static bool settings_take(struct daemon *d)
 			  s->watermark_high);
 		return false;
 	}
+	uint32_t us;
+	if (!cpu_latency_read(s->cpu_latency, &us)) {
+		log_error("cpu_latency must be auto, any or 0 to %u microseconds given=\"%s\"",
+			  CPU_LATENCY_MAX_US, s->cpu_latency);
+		return false;
+	}
 	return (!s->name || name_sound(s->name)) &&
 	       parse_ports(s->ports, &d->port_first, &d->port_last) &&
 	       placement_take(s, &d->placement);
@@ -365,6 +376,7 @@ static enum mc_status start_node(struct daemon *d)
 		.transport = s->transport,
 		.stream_threshold = s->stream_threshold,
 		.show_bytes_max = s->register_ahead,
+		.cpu_latency = s->cpu_latency,
 		.timeout_ms = s->timeout_ms,
 		.watermark_high = s->watermark_high,
 		.watermark_low = s->watermark_low,

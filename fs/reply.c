@@ -57,6 +57,7 @@ void count_request(struct fs *fs, enum fs_request request)
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
 	atomic_fetch_add_explicit(&fs->requests[request], 1, memory_order_relaxed);
+	node_busy(fs->node);
 }
 
 /* The only errors that a caller sees; the rest is logged and becomes EIO. */

@@ -44,6 +44,8 @@ struct node {
 	char name[MC_NODE_NAME_SIZE];
 	char host[MC_NODE_NAME_SIZE];
 	pthread_t janitor;
+	struct cpu_latency *cpu_latency; /* NULL: off */
+	char cpu_latency_why[96];	 /* "on...", or why not */
 
 	/* protected by lock */
 	pthread_mutex_t lock;

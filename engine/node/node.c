@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/cpu_latency.h"
 #include "engine/base/net.h"
 #include "engine/base/thread.h"
 #include "engine/node/internal.h"
@@ -17,6 +18,11 @@ static const char *const counter_names[COUNTER_LIMIT] = {
 	COUNTER_ROWS(COUNTER_NAME)
 #undef COUNTER_NAME
 };
+
+void node_busy(struct node *node)
+{
+	cpu_latency_busy(node->cpu_latency);
+}
 
 void node_lock(struct node *node)
 {
@@ -198,6 +204,32 @@ static void init_state(struct node *node, const struct node_config *config,
 		snprintf(node->host, sizeof(node->host), "%s", node->name);
 }
 
+/* A node works without it. */
+static void cpu_latency_start(struct node *node)
+{
+	const char *text = node->config.cpu_latency ? node->config.cpu_latency : "any";
+	char *why = node->cpu_latency_why;
+	size_t size = sizeof(node->cpu_latency_why);
+	bool automatic = strcmp(text, "auto") == 0;
+	uint32_t us = CPU_LATENCY_ANY;
+
+	MUST(cpu_latency_read(text, &us));
+	if (us == CPU_LATENCY_ANY) {
+		snprintf(why, size, "off: %s",
+			 automatic ? "idle processors stay with this machine (not haltpoll)"
+				   : "by option");
+		return;
+	}
+	enum mc_status status = cpu_latency_open(CPU_LATENCY_DEVICE, us, &node->cpu_latency);
+	if (status)
+		snprintf(why, size, "off: %s: %s", CPU_LATENCY_DEVICE, mc_status_text(status));
+	else
+		snprintf(why, size, "on: %u us while requests come", us);
+	if (status && !automatic)
+		log_warn("idle processors are not kept ready device=%s reason=\"%s\"",
+			 CPU_LATENCY_DEVICE, mc_status_text(status));
+}
+
 enum mc_status node_open(const struct node_config *config, const struct node_events *events,
 			 struct node **node)
 {
@@ -206,6 +238,7 @@ enum mc_status node_open(const struct node_config *config, const struct node_eve
 	if (!n)
 		return MC_NO_MEMORY;
 	init_state(n, config, events);
+	cpu_latency_start(n);
 	signal(SIGIO, SIG_IGN); /* leases that are looked at (pool_unused) may be broken */
 	enum mc_status status = object_table_init(&n->objects);
 	if (!status)
@@ -229,6 +262,7 @@ enum mc_status node_open(const struct node_config *config, const struct node_eve
 		stock_stop(n->stock);
 		pool_close(n->pool);
 		object_table_fini(&n->objects);
+		cpu_latency_close(n->cpu_latency);
 		free(n);
 		return status;
 	}
@@ -297,6 +331,7 @@ void node_close(struct node *node, bool destroy_pool)
 		pool_destroy(node->pool);
 	else
 		pool_close(node->pool);
+	cpu_latency_close(node->cpu_latency);
 	free(node->nodes);
 	pthread_mutex_destroy(&node->lock);
 	pthread_cond_destroy(&node->wake);
@@ -472,6 +507,7 @@ char *node_status(struct node *node)
 		fprintf(out, "transport %s\n", endpoint);
 	}
 	fprintf(out, "transport_option %s\n", node->config.transport);
+	fprintf(out, "cpu_latency %s\n", node->cpu_latency_why);
 	peers_status_locked(node, out);
 	fclose(out);
 	return text;

@@ -44,6 +44,7 @@ struct node_config {
 	const char *transport;	       /* "auto", or one: "rdma", "tcp", "shm" */
 	uint64_t stream_threshold;     /* bytes; larger objects are readable while they arrive */
 	uint64_t show_bytes_max;       /* registered before peers ask; 0: nothing */
+	const char *cpu_latency;       /* as cpu_latency_read() takes it; NULL: any */
 	uint32_t timeout_ms;	       /* for every remote step */
 	uint32_t watermark_high;       /* percent of the pool: eviction begins */
 	uint32_t watermark_low;	       /* percent: eviction ends */
@@ -85,6 +86,9 @@ MC_MUST_CHECK enum mc_status node_wait_ready(struct node *node, uint32_t timeout
 void node_stop(struct node *node);
 /* Stop, and free.  Takes NULL. */
 void node_close(struct node *node, bool destroy_pool);
+
+/* A request came: the machine's idle processors shall be ready (cpu_latency.h). */
+void node_busy(struct node *node);
 
 void node_lock(struct node *node);
 void node_unlock(struct node *node);

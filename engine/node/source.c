@@ -57,6 +57,8 @@ enum mc_status source_hold(void *context, uint64_t id, uint64_t version, struct 
 {
 	struct node *node = context;
 
+	if (!hold->ahead)
+		node_busy(node);
 	node_lock(node);
 	struct object *object = object_find(&node->objects, id);
 	enum mc_status status = MC_OK;

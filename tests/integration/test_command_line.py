@@ -59,7 +59,7 @@ def three_objects(cluster):
 def status_tells_of_nodes_capacity_objects_and_what_is_on(cluster):
     master, node = three_objects(cluster)
     said = run(cluster, master, "status").decode()
-    for word in ("passthrough", "io_uring", "transport"):
+    for word in ("passthrough", "io_uring", "cpu_latency", "transport"):
         assert word in said, f"{word} is not in\n{said}"
     told = parsed(run(cluster, master, "status", "--json"))
     words = set(map(str, everything_in(told)))

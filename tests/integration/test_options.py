@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 import syscalls
@@ -49,7 +50,8 @@ def a_bad_value_is_named_and_refused(cluster):
     for name, value in (("segment", "abc"), ("segment", "-5"), ("segment", "12q"),
                         ("segment", "99999999999999999999g"), ("segment", ""),
                         ("passthrough", "maybe"), ("io_uring", "2x"),
-                        ("transport", "pigeon"), ("master", "127.0.0.1:99999"),
+                        ("transport", "pigeon"), ("cpu_latency", "soon"),
+                        ("cpu_latency", "1000001"), ("cpu_latency", ""), ("master", "127.0.0.1:99999"),
                         ("master", "127.0.0.1:abc"), ("master", "http://127.0.0.1:50051"),
                         ("master", "etcd://127.0.0.1"), ("master", "etcd://127.0.0.1:1?a=b")):
         refused(cluster, mountpoint, {**options, name: value}, name)
@@ -118,6 +120,39 @@ def an_unknown_flag_and_too_few_or_many_words_are_refused(cluster):
         assert status > 0 and said, f"{words}: status {status}"
     status, said = start([cluster.programs.path("mooncake-master"), "--nonsense"])
     assert status > 0 and "nonsense" in said
+
+
+CPU_LATENCY = "/dev/cpu_dma_latency"
+
+
+def longest_wakeup_us():
+    """What the kernel promises at most just now, to all who ask it for something."""
+    device = os.open(CPU_LATENCY, os.O_RDWR)
+    try:
+        return int.from_bytes(os.read(device, 4), sys.byteorder, signed=True)
+    finally:
+        os.close(device)
+
+
+@on_cluster(variants="one")
+def idle_processors_are_kept_ready_while_requests_come(cluster):
+    if not os.access(CPU_LATENCY, os.R_OK | os.W_OK):
+        skip(f"{CPU_LATENCY} is not ours")
+    node = cluster.node(cpu_latency=7)
+    status = os.getxattr(node.path, "user.mooncake.status").decode()
+    assert "cpu_latency on: 7 us" in status, status
+
+    def kept_ready():
+        put(os.path.join(node.path, "k"), b"x")
+        return longest_wakeup_us() <= 7
+    wait_until(kept_ready, 20, "the kernel is asked")  # a slow machine may rest in between
+
+
+@on_cluster(variants="one")
+def idle_processors_are_left_alone_on_demand(cluster):
+    node = cluster.node(cpu_latency="any")
+    status = os.getxattr(node.path, "user.mooncake.status").decode()
+    assert "cpu_latency off: by option" in status, status
 
 
 @on_cluster(variants="one")

@@ -124,14 +124,16 @@ static enum mc_status make_directory(const char *path)
 enum mc_status cluster_start(struct cluster *cluster, const struct run *run, const char *name,
 			     size_t node_count, const char *extra)
 {
-	char port[8], all_extra[256];
+	char port[8], all_extra[1024];
+	const char *options = run->options.node_options;
 
 	MUST(node_count <= CLUSTER_NODE_COUNT_MAX);
 	*cluster = (struct cluster){.port = port_free(), .node_count = node_count};
 	MUST(snprintf(cluster->directory, PATH_MAX, "%s/%s", run->scratch, name) < PATH_MAX);
 	snprintf(port, sizeof(port), "%u", cluster->port);
-	snprintf(all_extra, sizeof(all_extra), "%s%s", extra,
-		 run->options.io_uring ? "" : ",io_uring=off");
+	MUST(snprintf(all_extra, sizeof(all_extra), "%s%s%s%s", extra,
+		      run->options.io_uring ? "" : ",io_uring=off", options ? "," : "",
+		      options ? options : "") < (int)sizeof(all_extra));
 	enum mc_status status = make_directory(cluster->directory);
 	for (size_t i = 0; i <= node_count && !status; i++) {
 		char *mount = cluster->nodes[i ? i - 1 : 0].mount;

@@ -202,6 +202,8 @@ static const struct option_row {
 	{"--master-pid", "PID", 0, set_master_pid, "memory: its master"},
 	{"--io-uring", "on|off", 0, set_io_uring, "for nodes and the bare request (default on)"},
 	{"--segment", "SIZE", TEXT(segment), NULL, "memory of each node (default 2g)"},
+	{"--node-options", "LIST", TEXT(node_options), NULL,
+	 "more mount options of each node, as -o takes them"},
 	{"--bin", "DIR", TEXT(bin), NULL, "where the programs are (default: beside this one)"},
 	{"--python", "FILE", TEXT(python), NULL, "peer, master, engine: with the wheel"},
 	{"--venv", "DIR", TEXT(venv), NULL, "peer, master, engine: made when absent"},

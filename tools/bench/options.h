@@ -36,6 +36,7 @@ struct options {
 	const char *passthrough_off;
 	const char *transports; /* comma-separated */
 	const char *segment;
+	const char *node_options;
 	const char *bin;
 	const char *plot;
 	const char *python, *venv, *script;

@@ -176,6 +176,7 @@ static void print_mount(const struct mount *mount)
 	print_fact(mount, "node", "node");
 	print_fact(mount, "passthrough", "passthrough");
 	print_fact(mount, "io_uring", "io_uring");
+	print_fact(mount, "cpu_latency", "cpu_latency");
 	print_transports(mount);
 	print_peers(mount);
 	print_fact(mount, "master", "master");
@@ -267,6 +268,7 @@ static void add_mount(cJSON *document, const struct mount *mount)
 	add_fact(object, "node", mount, "node");
 	add_switch(object, mount, "passthrough");
 	add_switch(object, mount, "io_uring");
+	add_switch(object, mount, "cpu_latency");
 	for (char *text; (text = mount_fact(mount, "transport", &at)) != NULL; free(text))
 		document_append_text(transports, text);
 	at = NULL;
@@ -317,9 +319,11 @@ const struct command command_status = {
 	.name = "status",
 	.operands = "",
 	.summary = "Tell of the master, its nodes, their room, and of the mount here.",
-	.text = "\nOf the mount: whether passthrough and io_uring are on, and if not, why not; "
-		"the\n"
-		"transports that peers can use; the pool. What can be told is told, also when the\n"
-		"master or the mount does not answer; then it ends with 3.\n",
+	.text = "\nOf the mount: whether passthrough and io_uring are on and idle processors are "
+		"kept\n"
+		"ready, and if not, why not; the transports that peers can use; the pool. What "
+		"can be\n"
+		"told is told, also when the master or the mount does not answer; then it ends "
+		"with 3.\n",
 	.run = status_run,
 };
