@@ -17,6 +17,94 @@
 #define AGAIN_MS_MAX   50u
 #define CHUNK_US       40u /* the least that a chunk takes on the wire, at 100 Gb/s */
 
+/* --- one pull, and who brings it ---------------------------------------------- */
+
+static struct fetch *new_fetch(struct puller *puller, struct transport_pull *pull)
+{
+	struct fetch *fetch = calloc(1, sizeof(*fetch));
+
+	if (!fetch)
+		return NULL;
+	fetch->pull = pull;
+	fetch->puller = puller;
+	fetch->whole = &fetch->own_whole;
+	pthread_mutex_init(&fetch->own_whole.sink, NULL);
+	pthread_mutex_init(&fetch->own_whole.lock, NULL);
+	atomic_fetch_add_explicit(&puller->fetch_count, 1, memory_order_relaxed);
+	return fetch;
+}
+
+struct fetch *fetch_new(struct puller *puller, struct transport_pull *pull)
+{
+	struct fetch *fetch = new_fetch(puller, pull);
+
+	if (!fetch)
+		return NULL;
+	fetch->version = pull->version;
+	fetch->deadline_ns = pull->deadline_ns;
+	if (fetch->deadline_ns == 0)
+		fetch->deadline_ns = clock_ns() + pull->step_ms * MS_NS;
+	return fetch;
+}
+
+static void fetch_free(struct fetch *fetch)
+{
+	struct puller *puller = fetch->puller;
+
+	pthread_mutex_destroy(&fetch->own_whole.lock);
+	pthread_mutex_destroy(&fetch->own_whole.sink);
+	free(fetch->note);
+	free(fetch);
+	puller_freed(puller);
+}
+
+bool fetch_helps(const struct fetch *fetch)
+{
+	return fetch->whole != &fetch->own_whole;
+}
+
+bool fetch_idles_locked(const struct fetch *fetch)
+{
+	return fetch->in_flight == 0 && !(fetch->link && fetch->link->body.fetch == fetch);
+}
+
+enum whole_state whole_state(struct whole *whole)
+{
+	WITH_LOCK(&whole->lock);
+	if (whole->todo.count > 0 && !whole->over)
+		return WHOLE_MORE;
+	if (whole->helper_count > 0)
+		return WHOLE_COMING;
+	if (whole->lost)
+		return WHOLE_LOST;
+	return whole->left ? WHOLE_COMING : WHOLE_DONE;
+}
+
+bool whole_is_helped(struct whole *whole)
+{
+	WITH_LOCK(&whole->lock);
+	return whole->helper_count > 0;
+}
+
+bool whole_is_over(struct whole *whole)
+{
+	WITH_LOCK(&whole->lock);
+	return whole->over;
+}
+
+static bool take_chunk(struct whole *whole, uint64_t *chunk)
+{
+	WITH_LOCK(&whole->lock);
+	return !whole->over && span_take(&whole->todo, chunk);
+}
+
+/* False: there is no room for it. */
+static bool return_chunk(struct whole *whole, uint64_t chunk)
+{
+	WITH_LOCK(&whole->lock);
+	return span_return(&whole->todo, chunk);
+}
+
 void fetch_list_locked(struct fetch *fetch, struct fetch **list)
 {
 	fetch->next = *list;
@@ -53,7 +141,8 @@ void fetch_detach_locked(struct fetch *fetch)
 		fetch->link->fetch_count--;
 		fetch->link = NULL;
 	}
-	fetch->pull->state = NULL;
+	if (!fetch_helps(fetch))
+		fetch->pull->state = NULL;
 	unattend_locked(fetch);
 }
 
@@ -75,29 +164,74 @@ enum mc_status fetch_ask_locked(struct fetch *fetch)
 		status = link_request_locked(fetch->link, fetch, 0, length, false);
 	}
 	while (fetch->begun && !status && fetch->in_flight < fetch->window &&
-	       span_take(&fetch->todo, &chunk))
+	       take_chunk(fetch->whole, &chunk)) {
+		if (fetch_helps(fetch))
+			fetch->taken[fetch->taken_count++] = chunk;
 		status = link_request_locked(fetch->link, fetch, chunk * PULLER_CHUNK_SIZE,
 					     chunk_length(fetch, chunk), false);
+	}
 	link_flush_locked(fetch->link);
 	return status;
+}
+
+/* What it could not bring goes back.  The first fetch looks at what is left to do. */
+static void helper_end(struct fetch *fetch)
+{
+	struct whole *whole = fetch->whole;
+	/* Not touched any more once it may find itself alone. */
+	struct puller *home = container_of(whole, struct fetch, own_whole)->puller;
+
+	pthread_mutex_lock(&whole->lock);
+	for (uint32_t i = 0; i < fetch->taken_count; i++)
+		whole->lost |= !span_return(&whole->todo, fetch->taken[i]);
+	whole->helper_count--;
+	pthread_mutex_unlock(&whole->lock);
+	puller_look(home);
+	fetch_free(fetch);
+}
+
+/* No chunk is asked for any more.  True: who helps has some on its way. */
+static bool close_whole(struct whole *whole)
+{
+	WITH_LOCK(&whole->lock);
+	whole->over = true;
+	return whole->helper_count > 0;
+}
+
+/* It is still the pull's, for who cancels it. */
+static void await_helpers_locked(struct fetch *fetch, enum mc_status status)
+{
+	fetch->ended = true;
+	fetch->failed = status;
+	fetch->pull->state = fetch;
+	fetch_list_locked(fetch, &fetch->puller->fetches);
 }
 
 void fetch_end(struct fetch *fetch, enum mc_status status)
 {
 	struct transport_pull *pull = fetch->pull;
 	struct puller *puller = fetch->puller;
+	bool helps = fetch_helps(fetch);
 
 	pthread_mutex_lock(&puller->lock);
 	/* All bytes are here: the owner may evict it again.  Who moved them has told it so. */
 	if (status == MC_OK && fetch->link && !puller->config.descriptors && !fetch->moving)
 		puller_release_locked(puller, fetch->link, fetch->attr.id, fetch->attr.version);
 	fetch_detach_locked(fetch);
+	bool helped = !helps && close_whole(fetch->whole);
+	if (helped)
+		await_helpers_locked(fetch, status);
 	pthread_mutex_unlock(&puller->lock);
-	free(fetch->note);
-	free(fetch);
+	if (helped)
+		return;
+	if (helps) {
+		helper_end(fetch);
+		return;
+	}
 	if (status == MC_OK)
 		atomic_fetch_add_explicit(&puller->pulls_done, 1, memory_order_relaxed);
 	pull->sink->done(pull, status);
+	fetch_free(fetch);
 }
 
 static void renew(struct fetch *fetch, uint64_t now_ns)
@@ -110,8 +244,9 @@ static void ask_or_end(struct fetch *fetch)
 {
 	pthread_mutex_lock(&fetch->puller->lock);
 	enum mc_status status = fetch_ask_locked(fetch);
+	bool ends = status || (fetch_helps(fetch) && fetch_idles_locked(fetch));
 	pthread_mutex_unlock(&fetch->puller->lock);
-	if (status)
+	if (ends)
 		fetch_end(fetch, status);
 }
 
@@ -122,7 +257,7 @@ static bool put_off(struct fetch *fetch, const struct link_request *request)
 	uint64_t now_ns = clock_ns();
 
 	WITH_LOCK(&puller->lock);
-	if (fetch->begun && !span_return(&fetch->todo, request->offset / PULLER_CHUNK_SIZE))
+	if (fetch->begun && !return_chunk(fetch->whole, request->offset / PULLER_CHUNK_SIZE))
 		return false;
 	fetch->again_ms = fetch->again_ms ? 2 * fetch->again_ms : AGAIN_MS_FIRST;
 	if (fetch->again_ms > AGAIN_MS_MAX)
@@ -136,7 +271,7 @@ static bool put_off(struct fetch *fetch, const struct link_request *request)
 void fetch_refused(struct link *link, const struct link_request *request, enum mc_status status)
 {
 	(void)link;
-	if (status == MC_AGAIN && put_off(request->fetch, request))
+	if (status == MC_AGAIN && !fetch_helps(request->fetch) && put_off(request->fetch, request))
 		return;
 	fetch_end(request->fetch, status);
 }
@@ -198,6 +333,37 @@ static uint32_t window_of(const struct link *link)
 	return window < PULLER_WINDOW_MAX ? window : PULLER_WINDOW_MAX;
 }
 
+struct fetch *fetch_new_helper(struct puller *puller, const struct fetch *first,
+			       struct link *link)
+{
+	struct fetch *fetch = new_fetch(puller, first->pull);
+
+	if (!fetch)
+		return NULL;
+	fetch->whole = first->whole;
+	fetch->attr = first->attr;
+	fetch->version = first->attr.version;
+	fetch->target = first->target;
+	fetch->begun = true;
+	fetch->link = link;
+	fetch->window = window_of(link);
+	fetch->deadline_ns = clock_ns() + first->pull->step_ms * MS_NS;
+	WITH_LOCK(&fetch->whole->lock);
+	fetch->whole->helper_count++;
+	return fetch;
+}
+
+/* The size is known: nothing has come, and nobody asks yet. */
+static void open_whole(struct fetch *fetch, uint64_t chunks)
+{
+	struct whole *whole = fetch->whole;
+
+	WITH_LOCK(&whole->lock);
+	whole->left = fetch->attr.size;
+	span_init(&whole->todo, 1, chunks);
+	span_want(&whole->todo, fetch->wanted.begin, fetch->wanted.end);
+}
+
 /* The size is known: ask for the rest before the first bytes are read.  False: it has ended. */
 static bool begin(struct fetch *fetch)
 {
@@ -212,15 +378,15 @@ static bool begin(struct fetch *fetch)
 		WITH_LOCK(&puller->lock);
 		fetch->begun = true;
 		fetch->target = target;
-		fetch->left = fetch->attr.size;
 		fetch->window = window_of(fetch->link);
-		span_init(&fetch->todo, 1, chunks);
-		span_want(&fetch->todo, fetch->wanted.begin, fetch->wanted.end);
+		open_whole(fetch, chunks);
 		if (chunks > 1)
 			status = fetch_ask_locked(fetch);
 	}
 	if (status)
 		fetch_end(fetch, status);
+	else if (puller->config.help && whole_state(fetch->whole) == WHOLE_MORE)
+		puller->config.help(puller, fetch);
 	return status == MC_OK;
 }
 
@@ -330,6 +496,34 @@ static void damaged(struct link *link, struct fetch *fetch, const struct link_bo
 		fetch_end(fetch, status);
 }
 
+static void forget_taken(struct fetch *fetch, uint64_t chunk)
+{
+	uint32_t i = 0;
+
+	WITH_LOCK(&fetch->puller->lock);
+	while (i < fetch->taken_count && fetch->taken[i] != chunk)
+		i++;
+	if (i < fetch->taken_count)
+		fetch->taken[i] = fetch->taken[--fetch->taken_count];
+}
+
+/* True: it was the last of the whole, and nobody helps. */
+static bool chunk_came(struct fetch *fetch, const struct link_body *body)
+{
+	struct whole *whole = fetch->whole;
+	const struct transport_sink *sink = fetch->pull->sink;
+
+	if (sink->arrived && body->length) {
+		WITH_LOCK(&whole->sink);
+		sink->arrived(fetch->pull, body->offset, body->length);
+	}
+	if (fetch_helps(fetch))
+		forget_taken(fetch, body->offset / PULLER_CHUNK_SIZE);
+	WITH_LOCK(&whole->lock);
+	whole->left -= body->length;
+	return whole->left == 0 && whole->helper_count == 0;
+}
+
 void fetch_body_done(struct link *link)
 {
 	struct link_body body = link->body;
@@ -352,10 +546,7 @@ void fetch_body_done(struct link *link)
 	}
 	atomic_fetch_add_explicit(&fetch->puller->bytes_pulled, body.length, memory_order_relaxed);
 	renew(fetch, link->progress_ns);
-	fetch->left -= body.length;
-	if (fetch->pull->sink->arrived && body.length)
-		fetch->pull->sink->arrived(fetch->pull, body.offset, body.length);
-	if (fetch->left == 0)
+	if (chunk_came(fetch, &body))
 		fetch_end(fetch, MC_OK);
 	else
 		ask_or_end(fetch);

@@ -9,6 +9,12 @@
  * PAUSED is retry_ns != 0, MOVING is begun.  Every other way out, from
  * anywhere, is fetch_end() with the status that done() shall get.
  *
+ * A large object can come over several links, of pullers with threads of their own:
+ * helpers (puller_help()) take chunks off the same list as the pull's first fetch, which
+ * alone tells the sink how it begins and ends.  A helper ends when it has nothing in
+ * flight; what it could not bring goes back to the list, and the first asks for it.  The
+ * first ends after its helpers.
+ *
  * Threads   As marked; fetch_end and the reply functions: only the puller's.
  */
 #ifndef ENGINE_TRANSPORT_FETCH_H
@@ -23,14 +29,28 @@
 #define PULLER_WINDOW_MIN 2u
 #define PULLER_WINDOW_MAX 8u
 
+/* What the fetches of one pull have in common. */
+struct whole {
+	pthread_mutex_t sink; /* held by who calls the sink's arrived() */
+	/* protected by lock, a leaf */
+	pthread_mutex_t lock;
+	struct span todo; /* chunks that nobody has asked for */
+	uint64_t left;	  /* bytes that have not come */
+	uint32_t helper_count;
+	bool over; /* nobody asks for more */
+	bool lost; /* some chunk found no way back to the list */
+};
+
 struct fetch {
 	struct transport_pull *pull;
 	struct puller *puller;
+	struct whole *whole; /* its own, or that of the fetch it helps */
 	/* protected by the puller's lock */
 	struct fetch *next, **at;
 	struct link *link;
-	struct span todo;	  /* chunks */
 	struct span_range wanted; /* chunks, as last told; kept for when todo is known */
+	uint64_t taken[PULLER_WINDOW_MAX]; /* a helper's chunks that have not come */
+	uint32_t taken_count;
 	uint32_t in_flight;	  /* requests ... */
 	uint32_t window;	  /* ... and how many there may be */
 	uint64_t version;	  /* asked for; the object's once that is known */
@@ -38,7 +58,8 @@ struct fetch {
 	bool cancelled;
 	bool moving;	       /* by whom described() told; only that one ends it */
 	bool given_up;	       /* and was told that it need not go on */
-	enum mc_status failed; /* before it was sent */
+	enum mc_status failed; /* before it was sent; or as it ended */
+	bool ended;	       /* but for its helpers */
 	/* owned by the puller's thread (and by puller_pull before that knows of it) */
 	uint64_t deadline_ns;
 	uint32_t again_ms;
@@ -46,13 +67,33 @@ struct fetch {
 	bool redialled;
 	struct mc_attr attr;
 	struct transport_target target;
-	uint64_t left; /* bytes that have not come */
 	uint8_t *note; /* what the owner said of where they lie */
 	uint32_t note_size;
 	void *own; /* of who moves it */
+	struct whole own_whole;
 };
 
 #define FETCH_NOTE_SIZE_MAX (64u << 10)
+
+/* The first fetch of a pull.  NULL: out of memory. */
+struct fetch *fetch_new(struct puller *puller, struct transport_pull *pull);
+
+/* One more by another puller, on its link; `first` has begun.  NULL: out of memory. */
+struct fetch *fetch_new_helper(struct puller *puller, const struct fetch *first,
+			       struct link *link);
+
+bool fetch_helps(const struct fetch *fetch);
+
+/* Nothing of it is on its way. */
+bool fetch_idles_locked(const struct fetch *fetch);
+
+/* How a pull stands: there is more to ask for; the rest is on its way; all is there; or it
+ * never will be. */
+enum whole_state { WHOLE_MORE, WHOLE_COMING, WHOLE_DONE, WHOLE_LOST };
+
+enum whole_state whole_state(struct whole *whole);
+bool whole_is_helped(struct whole *whole);
+bool whole_is_over(struct whole *whole);
 
 /* What an owner gave, until it is given back. */
 struct loan {

@@ -199,7 +199,7 @@ static void visitor_drop(struct visitor *visitor)
 		visitor->next->at = visitor->at;
 	visitor->next = owner->gone;
 	owner->gone = visitor;
-	owner->visitor_count--;
+	atomic_fetch_sub(&owner->visitor_count, 1);
 }
 
 /* Send the answer.  MC_AGAIN: more is left. */
@@ -370,30 +370,84 @@ static void visitor_ready(struct watch *watch, uint32_t events)
 		poller_alarm(&owner->poller, clock_ns() + OWNER_KEEP_MS * MS_NS);
 }
 
-static void visitor_add(struct owner *owner, int fd)
+static struct visitor *visitor_new(struct owner *owner, int fd)
 {
 	struct visitor *visitor = calloc(1, sizeof(*visitor));
 
 	if (!visitor) {
 		close(fd);
-		return;
+		return NULL;
 	}
 	if (!owner->config.local)
 		net_watch_peer(fd, NET_PATIENCE_S);
 	visitor->watch = (struct watch){.ready = visitor_ready, .fd = fd};
 	visitor->owner = owner;
-	visitor->active_ns = clock_ns();
 	visitor->answer.fd = -1;
+	atomic_fetch_add(&owner->visitor_count, 1);
+	return visitor;
+}
+
+static void visitor_add(struct visitor *visitor)
+{
+	struct owner *owner = visitor->owner;
+
+	visitor->active_ns = clock_ns();
 	visitor->next = owner->visitors;
 	visitor->at = &owner->visitors;
 	if (visitor->next)
 		visitor->next->at = &visitor->next;
 	owner->visitors = visitor;
-	owner->visitor_count++;
 	atomic_fetch_add(&owner->visits, 1);
 	if (poller_watch(&owner->poller, &visitor->watch, EPOLLIN))
 		visitor_drop(visitor);
 	poller_alarm(&owner->poller, clock_ns() + OWNER_KEEP_MS * MS_NS);
+}
+
+void owner_adopt(struct owner *owner, int fd)
+{
+	struct visitor *visitor = visitor_new(owner, fd);
+
+	if (!visitor)
+		return;
+	visitor->next = atomic_load(&owner->adopted);
+	while (!atomic_compare_exchange_weak(&owner->adopted, &visitor->next, visitor))
+		continue;
+	poller_wake(&owner->poller);
+}
+
+static void welcome_adopted(struct owner *owner)
+{
+	struct visitor *adopted = NULL;
+
+	if (atomic_load_explicit(&owner->adopted, memory_order_relaxed))
+		adopted = atomic_exchange(&owner->adopted, NULL);
+	while (adopted) {
+		struct visitor *visitor = adopted;
+		adopted = visitor->next;
+		visitor_add(visitor);
+	}
+}
+
+unsigned owner_visitor_count(const struct owner *owner)
+{
+	return atomic_load(&owner->visitor_count);
+}
+
+static void visit(struct owner *owner, int fd)
+{
+	struct owner *host = owner->config.host ? owner->config.host(owner, fd) : owner;
+	struct visitor *visitor;
+
+	if (owner_visitor_count(host) >= OWNER_VISITORS_MAX ||
+	    (owner->config.local && !net_peer_trusted(fd))) {
+		log_warn("%s: refused a connection visitors=%u", owner->config.name,
+			 owner_visitor_count(host));
+		close(fd);
+	} else if (host != owner) {
+		owner_adopt(host, fd);
+	} else if ((visitor = visitor_new(owner, fd))) {
+		visitor_add(visitor);
+	}
 }
 
 static void listener_ready(struct watch *watch, uint32_t events)
@@ -403,16 +457,8 @@ static void listener_ready(struct watch *watch, uint32_t events)
 	int fd;
 
 	(void)events;
-	while ((status = net_accept(watch->fd, &fd)) == MC_OK) {
-		if (owner->visitor_count >= OWNER_VISITORS_MAX ||
-		    (owner->config.local && !net_peer_trusted(fd))) {
-			log_warn("%s: refused a connection visitors=%u", owner->config.name,
-				 owner->visitor_count);
-			close(fd);
-			continue;
-		}
-		visitor_add(owner, fd);
-	}
+	while ((status = net_accept(watch->fd, &fd)) == MC_OK)
+		visit(owner, fd);
 	if (status == MC_AGAIN)
 		return;
 	log_warn("%s: can't accept connections for now status=\"%s\"", owner->config.name,
@@ -449,6 +495,7 @@ static void turn(void *context, bool alarmed)
 {
 	struct owner *owner = context;
 
+	welcome_adopted(owner);
 	if (alarmed)
 		look_after(owner, clock_ns());
 	if (alarmed && owner->deaf) {
@@ -472,7 +519,7 @@ enum mc_status owner_start(struct owner *owner, const struct owner_config *confi
 		.listener = {.ready = listener_ready, .fd = config->listen_fd},
 	};
 	enum mc_status status = poller_start(&owner->poller, config->name, turn, owner);
-	if (status)
+	if (status || config->listen_fd < 0)
 		return status;
 	status = poller_watch(&owner->poller, &owner->listener, EPOLLIN);
 	if (status)
@@ -483,7 +530,8 @@ enum mc_status owner_start(struct owner *owner, const struct owner_config *confi
 void owner_stop(struct owner *owner)
 {
 	poller_stop(&owner->poller);
-	close(owner->config.listen_fd);
+	if (owner->config.listen_fd >= 0)
+		close(owner->config.listen_fd);
 	while (owner->visitors)
 		visitor_drop(owner->visitors);
 	turn(owner, false);
@@ -491,7 +539,7 @@ void owner_stop(struct owner *owner)
 
 void owner_counters(struct owner *owner, struct transport_counters *counters)
 {
-	counters->pulls_served = atomic_load(&owner->pulls_served);
-	counters->bytes_served = atomic_load(&owner->bytes_served);
-	counters->holds = atomic_load(&owner->holds);
+	counters->pulls_served += atomic_load(&owner->pulls_served);
+	counters->bytes_served += atomic_load(&owner->bytes_served);
+	counters->holds += atomic_load(&owner->holds);
 }

@@ -12,9 +12,12 @@
  * requests sees one version.  A visitor whose machine is gone is noticed
  * (net_watch_peer()), and what was lent to it is held no longer.
  *
+ * Several owners, each with its thread, can serve what one of them listens for
+ * (owner_config.host).
+ *
  * Ownership   The owner owns the listening socket after owner_start.
  * Threads     One thread of its own; the source is called on it.
- *             owner_counters: any thread.
+ *             owner_adopt, owner_visitor_count, owner_counters: any thread.
  * Errors      A visitor that breaks the protocol is dropped with one warning.
  * Limits      OWNER_VISITORS_MAX; OWNER_KEPT_MAX objects kept for a visitor.
  */
@@ -69,7 +72,7 @@ struct visitor {
 
 struct owner_config {
 	const char *name; /* of the thread */
-	int listen_fd;
+	int listen_fd; /* -1: it serves what it adopts */
 	const struct transport_source *source;
 	bool local;    /* visitors must prove that they are root or this user */
 	uint32_t flag; /* enum mc_pull_flag that requests must have; 0: none */
@@ -85,6 +88,8 @@ struct owner_config {
 			struct held *held);
 	/* Send more of visitor->answer.  MC_AGAIN: when the socket is writable again. */
 	enum mc_status (*send)(struct visitor *visitor);
+	/* Which owner shall serve a connection that was accepted.  NULL: this one. */
+	struct owner *(*host)(struct owner *owner, int fd);
 	void *context; /* the transport's */
 };
 
@@ -95,9 +100,10 @@ struct owner {
 	/* owned by the thread */
 	struct visitor *visitors;
 	struct visitor *gone; /* to be freed after the batch */
-	uint32_t visitor_count;
 	bool deaf; /* out of descriptors: not accepting until the next alarm */
 	/* atomic */
+	_Atomic(struct visitor *) adopted; /* not served yet; only added to, or taken as a whole */
+	atomic_uint visitor_count;
 	atomic_uint_fast64_t pulls_served, bytes_served, visits, holds;
 	atomic_uint_fast64_t active_ns; /* a visitor last said something */
 	atomic_uint lent;
@@ -105,10 +111,15 @@ struct owner {
 
 MC_MUST_CHECK enum mc_status owner_start(struct owner *owner, const struct owner_config *config);
 
-/* Drop all visitors, release all holds, end the thread, close the listener. */
+/* Drop all visitors, release all holds, end the thread, close the listener; nothing is
+ * adopted any more. */
 void owner_stop(struct owner *owner);
 
-/* Fill in what the owner's side counts. */
+/* Serve this connection, from now on the owner's. */
+void owner_adopt(struct owner *owner, int fd);
+unsigned owner_visitor_count(const struct owner *owner);
+
+/* Add what the owner's side counts. */
 void owner_counters(struct owner *owner, struct transport_counters *counters);
 
 /* What is not lent (any more) is kept for a while, for whoever asks again. */

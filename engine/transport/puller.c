@@ -29,6 +29,7 @@ struct peer {
 	struct peer *next;
 	struct link *links;
 	uint32_t link_count;
+	bool wished; /* somebody would use a link */
 	char endpoint[MC_ENDPOINT_SIZE];
 };
 
@@ -325,34 +326,67 @@ static bool look_again_locked(struct fetch *fetch)
 	return link->low_water == 1;
 }
 
-/* What must end now, and with which status; MC_OK: it goes on. */
-static enum mc_status look_at_locked(struct fetch *fetch, uint64_t now_ns, uint64_t *alarm_ns)
+/* What helpers have left to do, or have done.  True: it ends. */
+static bool look_at_whole_locked(struct fetch *fetch, uint64_t now_ns, enum mc_status *status)
 {
-	enum mc_status status = MC_OK;
+	switch (whole_state(fetch->whole)) {
+	case WHOLE_MORE:
+		fetch->deadline_ns = now_ns + fetch->pull->step_ms * MS_NS;
+		*status = fetch_ask_locked(fetch);
+		return *status != MC_OK;
+	case WHOLE_COMING:
+		return false;
+	case WHOLE_DONE:
+		*status = MC_OK;
+		return true;
+	case WHOLE_LOST:
+		break;
+	}
+	*status = MC_NO_MEMORY;
+	return true;
+}
 
+/* True: it must end now, with that status. */
+static bool look_at_locked(struct fetch *fetch, uint64_t now_ns, uint64_t *alarm_ns,
+			   enum mc_status *status)
+{
+	*status = fetch->failed;
+	if (fetch->ended)
+		return !whole_is_helped(fetch->whole);
 	if (fetch->moving) {
 		if (fetch->puller->stopping || fetch->cancelled)
 			give_up_locked(fetch);
-		return MC_OK;
+		return false;
 	}
-	if (fetch->puller->stopping || fetch->cancelled)
-		return MC_CANCELLED;
-	if (fetch->failed)
-		return fetch->failed;
+	if (fetch->puller->stopping || fetch->cancelled ||
+	    (fetch_helps(fetch) && whole_is_over(fetch->whole)))
+		*status = MC_CANCELLED;
+	if (*status)
+		return true;
+	bool idles = fetch->begun && !fetch->retry_ns && fetch_idles_locked(fetch);
+	if (idles && fetch_helps(fetch))
+		return true;
+	if (idles && look_at_whole_locked(fetch, now_ns, status))
+		return true;
+	/* Those who help have deadlines of their own. */
+	if (idles && fetch_idles_locked(fetch))
+		return false;
 	uint64_t deadline_ns = deadline_of_locked(fetch);
 	if (deadline_ns <= now_ns && look_again_locked(fetch))
 		deadline_ns = now_ns + LOOK_MS * MS_NS;
-	if (deadline_ns <= now_ns)
-		return overdue_locked(fetch);
+	if (deadline_ns <= now_ns) {
+		*status = overdue_locked(fetch);
+		return true;
+	}
 	if (fetch->retry_ns && fetch->retry_ns <= now_ns) {
 		fetch->retry_ns = 0;
-		status = fetch_ask_locked(fetch);
+		*status = fetch_ask_locked(fetch);
 	}
 	if (deadline_ns < *alarm_ns)
 		*alarm_ns = deadline_ns;
 	if (fetch->retry_ns && fetch->retry_ns < *alarm_ns)
 		*alarm_ns = fetch->retry_ns;
-	return status;
+	return *status != MC_OK;
 }
 
 struct ending {
@@ -373,8 +407,8 @@ static bool sweep(struct puller *puller, uint64_t now_ns)
 	for (struct fetch *fetch = puller->fetches, *next; fetch && count < ENDINGS_MAX;
 	     fetch = next) {
 		next = fetch->next;
-		enum mc_status status = look_at_locked(fetch, now_ns, &alarm_ns);
-		if (status == MC_OK)
+		enum mc_status status;
+		if (!look_at_locked(fetch, now_ns, &alarm_ns, &status))
 			continue;
 		fetch_detach_locked(fetch);
 		endings[count++] = (struct ending){fetch, status};
@@ -411,6 +445,13 @@ static void tend_links(struct puller *puller, uint64_t now_ns)
 			if (link->suspect || now_ns > used_ns + LINK_IDLE_MS * MS_NS)
 				link_bury_locked(link);
 		}
+		if (!peer->links && peer->wished && !puller->stopping) {
+			struct link *link;
+			if (dial_locked(puller, peer, &link))
+				log_debug("%s: no connection to help with endpoint=%s",
+					  puller->config.name, peer->endpoint);
+		}
+		peer->wished = false;
 		if (peer->links) {
 			at = &peer->next;
 			continue;
@@ -463,19 +504,13 @@ static void attention_locked(struct puller *puller)
 
 void puller_pull(struct puller *puller, const char *endpoint, struct transport_pull *pull)
 {
-	struct fetch *fetch = calloc(1, sizeof(*fetch));
+	struct fetch *fetch = fetch_new(puller, pull);
 
 	if (!fetch) {
 		pull->state = NULL;
 		pull->sink->done(pull, MC_NO_MEMORY);
 		return;
 	}
-	fetch->pull = pull;
-	fetch->puller = puller;
-	fetch->version = pull->version;
-	fetch->deadline_ns = pull->deadline_ns;
-	if (fetch->deadline_ns == 0)
-		fetch->deadline_ns = clock_ns() + pull->step_ms * MS_NS;
 	WITH_LOCK(&puller->lock);
 	struct peer *peer = peer_of_locked(puller, endpoint);
 	pull->state = fetch;
@@ -488,6 +523,61 @@ void puller_pull(struct puller *puller, const char *endpoint, struct transport_p
 		attention_locked(puller);
 }
 
+static struct link *open_link_locked(const struct peer *peer)
+{
+	struct link *best = NULL;
+
+	for (struct link *link = peer->links; link; link = link->next) {
+		if (link->state == LINK_OPEN && !link->suspect &&
+		    (!best || link->fetch_count < best->fetch_count))
+			best = link;
+	}
+	return best;
+}
+
+void puller_help(struct puller *puller, const struct fetch *first)
+{
+	WITH_LOCK(&puller->lock);
+	struct peer *peer =
+		puller->stopping ? NULL : peer_of_locked(puller, first->link->peer->endpoint);
+	if (!peer)
+		return;
+	struct link *link = open_link_locked(peer);
+	if (!link) {
+		peer->wished = true;
+		attention_locked(puller);
+		return;
+	}
+	struct fetch *fetch = fetch_new_helper(puller, first, link);
+	if (!fetch)
+		return;
+	link->fetch_count++;
+	fetch_list_locked(fetch, &puller->fetches);
+	fetch->failed = fetch_ask_locked(fetch);
+	poller_alarm(&puller->poller, fetch->deadline_ns);
+	/* Others were faster: its own thread ends it. */
+	if (fetch->failed || fetch_idles_locked(fetch))
+		attention_locked(puller);
+}
+
+void puller_look(struct puller *puller)
+{
+	WITH_LOCK(&puller->lock);
+	attention_locked(puller);
+}
+
+void puller_freed(struct puller *puller)
+{
+	WITH_LOCK(&puller->lock);
+	if (atomic_fetch_sub_explicit(&puller->fetch_count, 1, memory_order_relaxed) == 1)
+		pthread_cond_broadcast(&puller->freed);
+}
+
+unsigned puller_fetch_count(const struct puller *puller)
+{
+	return atomic_load_explicit(&puller->fetch_count, memory_order_relaxed);
+}
+
 void puller_want(struct puller *puller, struct transport_pull *pull, uint64_t offset,
 		 uint64_t length)
 {
@@ -497,7 +587,9 @@ void puller_want(struct puller *puller, struct transport_pull *pull, uint64_t of
 		return;
 	fetch->wanted.begin = offset / PULLER_CHUNK_SIZE;
 	fetch->wanted.end = (offset + length - 1) / PULLER_CHUNK_SIZE + 1;
-	span_want(&fetch->todo, fetch->wanted.begin, fetch->wanted.end);
+	pthread_mutex_lock(&fetch->whole->lock);
+	span_want(&fetch->whole->todo, fetch->wanted.begin, fetch->wanted.end);
+	pthread_mutex_unlock(&fetch->whole->lock);
 }
 
 void puller_cancel(struct puller *puller, struct transport_pull *pull)
@@ -584,8 +676,10 @@ enum mc_status puller_start(struct puller *puller, const struct puller_config *c
 		return MC_NO_MEMORY;
 	siphon_init(&puller->siphon);
 	pthread_mutex_init(&puller->lock, NULL);
+	pthread_cond_init(&puller->freed, NULL);
 	enum mc_status status = poller_start(&puller->poller, config->name, turn, puller);
 	if (status) {
+		pthread_cond_destroy(&puller->freed);
 		pthread_mutex_destroy(&puller->lock);
 		siphon_fini(&puller->siphon);
 		free(puller->scratch);
@@ -602,11 +696,23 @@ static void free_loans(struct loan *loan)
 	}
 }
 
+void puller_halt(struct puller *puller)
+{
+	WITH_LOCK(&puller->lock);
+	puller->stopping = true;
+	attention_locked(puller);
+}
+
+void puller_await_halt(struct puller *puller)
+{
+	WITH_LOCK(&puller->lock);
+	while (puller->fetch_count > 0)
+		pthread_cond_wait(&puller->freed, &puller->lock);
+}
+
 void puller_stop(struct puller *puller)
 {
-	pthread_mutex_lock(&puller->lock);
-	puller->stopping = true;
-	pthread_mutex_unlock(&puller->lock);
+	puller_halt(puller);
 	poller_stop(&puller->poller);
 	MUST(!puller->fetches);
 	while (puller->peers) {
@@ -624,13 +730,14 @@ void puller_stop(struct puller *puller)
 	free_dead(puller);
 	siphon_fini(&puller->siphon);
 	free(puller->scratch);
+	pthread_cond_destroy(&puller->freed);
 	pthread_mutex_destroy(&puller->lock);
 }
 
 void puller_counters(struct puller *puller, struct transport_counters *counters)
 {
-	counters->pulls_done = atomic_load(&puller->pulls_done);
-	counters->bytes_pulled = atomic_load(&puller->bytes_pulled);
-	counters->checksum_errors = atomic_load(&puller->checksum_errors);
-	counters->connections = atomic_load(&puller->dials);
+	counters->pulls_done += atomic_load(&puller->pulls_done);
+	counters->bytes_pulled += atomic_load(&puller->bytes_pulled);
+	counters->checksum_errors += atomic_load(&puller->checksum_errors);
+	counters->connections += atomic_load(&puller->dials);
 }

@@ -32,6 +32,8 @@ struct peer;
 
 #define PULLER_SCRATCH_SIZE (256u << 10)
 
+struct puller;
+
 struct puller_config {
 	const char *name; /* of the thread */
 	/* Start to connect to an endpoint, without waiting. */
@@ -45,6 +47,11 @@ struct puller_config {
 	 */
 	void (*described)(void *context, struct fetch *fetch);
 	void (*give_up)(void *context, struct fetch *fetch);
+	/*
+	 * A pull has begun, on the thread, and there is more of it than one link shall have on
+	 * its way: let others help (puller_help()).  NULL: nobody does.
+	 */
+	void (*help)(struct puller *puller, const struct fetch *fetch);
 	void *context;
 };
 
@@ -63,6 +70,9 @@ struct puller {
 	struct fetch *attended_fetch; /* ... this; NULL: it has ended */
 	bool attention;		      /* some fetch was cancelled, or failed before it was sent */
 	bool stopping;
+	pthread_cond_t freed; /* no fetch is left */
+	/* atomic; written under lock when it falls */
+	atomic_uint fetch_count;
 	/* atomic */
 	atomic_uint_fast64_t pulls_done, bytes_pulled, checksum_errors, dials;
 };
@@ -71,15 +81,30 @@ MC_MUST_CHECK enum mc_status puller_start(struct puller *puller,
 					  const struct puller_config *config);
 /* End every fetch with MC_CANCELLED, end the thread, close all links. */
 void puller_stop(struct puller *puller);
+/* The first half of it, to be done for all that help each other before puller_stop. */
+void puller_halt(struct puller *puller);
+void puller_await_halt(struct puller *puller);
 
 void puller_pull(struct puller *puller, const char *endpoint, struct transport_pull *pull);
 void puller_want(struct puller *puller, struct transport_pull *pull, uint64_t offset,
 		 uint64_t length);
 void puller_cancel(struct puller *puller, struct transport_pull *pull);
+/*
+ * Fetch a part of what another puller's pull wants, if this one has a connection to its
+ * owner; else make one, for the next time.
+ */
+void puller_help(struct puller *puller, const struct fetch *fetch);
+/* Look at all fetches soon: something outside has changed. */
+void puller_look(struct puller *puller);
+/* A fetch of it is gone. */
+void puller_freed(struct puller *puller);
 /* See transport.h.  A peer's shelf is at hand once something was pulled from it. */
 enum mc_status puller_take(struct puller *puller, const char *endpoint, const char *name,
 			   uint64_t id, int *fd, void **loan);
 void puller_give_back(struct puller *puller, void *loan);
+
+/* How many pulls are under way. */
+unsigned puller_fetch_count(const struct puller *puller);
 
 /* Tell an owner that it need not hold an object any longer. */
 void puller_release_locked(struct puller *puller, struct link *link, uint64_t id, uint64_t version);
@@ -87,7 +112,7 @@ void puller_release_locked(struct puller *puller, struct link *link, uint64_t id
 /* End a fetch that was described, by any thread: the owner lets the object go. */
 void puller_finish(struct puller *puller, struct fetch *fetch, enum mc_status status);
 
-/* Fill in what the puller's side counts. */
+/* Add what the puller's side counts. */
 void puller_counters(struct puller *puller, struct transport_counters *counters);
 
 #endif

@@ -113,7 +113,8 @@ struct transport_pull {
 	uint64_t version;
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC, for the next progress: each step renews it */
 	uint32_t step_ms;     /* how long one step may take */
-	void *state;	      /* the transport's own */
+	void *state;	      /* the transport's own ... */
+	uint32_t lane;	      /* ... and this */
 };
 
 struct transport_config {

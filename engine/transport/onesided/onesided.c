@@ -244,6 +244,7 @@ static void onesided_counters(struct transport *transport, struct transport_coun
 {
 	struct onesided *onesided = onesided_of(transport);
 
+	*counters = (struct transport_counters){0};
 	owner_counters(&onesided->owner, counters);
 	puller_counters(&onesided->puller, counters);
 	showcase_counters(&onesided->showcase, counters);

@@ -186,6 +186,7 @@ static void shm_counters(struct transport *transport, struct transport_counters 
 {
 	struct shm *shm = shm_of(transport);
 
+	*counters = (struct transport_counters){0};
 	owner_counters(&shm->owner, counters);
 	puller_counters(&shm->puller, counters);
 }

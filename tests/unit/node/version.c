@@ -1,4 +1,6 @@
 /* An object that is changed in place where it is open: which version who has of it. */
+#include <sched.h>
+
 #include "tests/unit/node/cluster.h"
 
 #define SIZE 100000u
@@ -92,7 +94,17 @@ END_TEST
 
 /* -- a version that comes when the next is known -- */
 
-/* Opened, by the thread that all pulls of the node end in; it waits to be let go. */
+/* All pulls of the nodes end in one thread then. */
+static void run_on_one_processor(void)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	ck_assert_int_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+}
+
+/* Opened, by that thread; it waits to be let go. */
 struct stopper {
 	struct turn turn; /* first */
 	pthread_mutex_t held;
@@ -115,6 +127,7 @@ START_TEST(what_was_on_its_way_when_the_next_version_was_heard_of_is_not_taken_f
 	struct object *first, *object;
 	struct turn turn;
 
+	run_on_one_processor();
 	begin(_i);
 	struct writing writing = write_begin();
 	publish(&writing, SIZE, 1);

@@ -27,7 +27,9 @@
 /* The object that is pulled. */
 #define ID	5u
 #define VERSION 7u
-#define SIZE	3000u
+#ifndef SIZE /* else: before this is included */
+#define SIZE 3000u
+#endif
 
 static inline int played_listen(const char *prefix, char endpoint[MC_ENDPOINT_SIZE])
 {
