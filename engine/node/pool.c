@@ -26,6 +26,9 @@
 #define POOL_XATTR_TRUSTED "trusted.mooncake.object"
 #define POOL_XATTR_USER	   "user.mooncake.object"
 #define POOL_RECORD_MAX	   8192u
+#define POOL_REUSED	   ".reused"
+#define POOL_REUSED_SIZE   (POOL_NAME_SIZE - 1 + sizeof(POOL_REUSED))
+#define STAT_BLOCK_SIZE	   512u
 #define POOL_SOURCE	   "mooncake" /* of our mounts, in /proc/self/mountinfo */
 #define BUSY_LOOK_NS	   20000000   /* between two looks at a pool that is in use */
 #define BUSY_LOOKS_MAX	   75u
@@ -451,6 +454,60 @@ void pool_forget(struct pool *pool, uint64_t id)
 	if (unlinkat(pool->drafts, name, 0) == 0)
 		pool->withdrawn--;
 	else if (errno != ENOENT)
+		(void)io_error("forget a draft", pool->path);
+}
+
+/* Surely, where pool_unused() says as far as the kernel tells. */
+static bool alone(int fd)
+{
+	return fcntl(fd, F_SETLEASE, F_WRLCK) == 0 && fcntl(fd, F_SETLEASE, F_UNLCK) == 0;
+}
+
+static void reclaimed_name(uint64_t id, char name[POOL_REUSED_SIZE])
+{
+	pool_name(id, name);
+	memcpy(name + POOL_NAME_SIZE - 1, POOL_REUSED, sizeof(POOL_REUSED));
+}
+
+enum mc_status pool_reclaim(struct pool *pool, uint64_t id, uint64_t size, int *fd)
+{
+	char name[POOL_NAME_SIZE], reclaimed[POOL_REUSED_SIZE];
+	struct stat st;
+
+	pool_name(id, name);
+	reclaimed_name(id, reclaimed);
+	/* First: who looks for it by its name must not find it any more. */
+	if (renameat(pool->objects, name, pool->drafts, reclaimed) < 0) {
+		pool_remove(pool, id);
+		return MC_BUSY;
+	}
+	CLEANUP_FD int file = openat(pool->drafts, reclaimed, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (file >= 0 && alone(file) && fstat(file, &st) == 0 && (uint64_t)st.st_size == size &&
+	    (uint64_t)st.st_blocks * STAT_BLOCK_SIZE >= size) {
+		*fd = STEAL_FD(file);
+		return MC_OK;
+	}
+	pool_forget_reclaimed(pool, id);
+	return MC_BUSY;
+}
+
+enum mc_status pool_commit_reclaimed(struct pool *pool, uint64_t from, uint64_t id)
+{
+	char name[POOL_NAME_SIZE], reclaimed[POOL_REUSED_SIZE];
+
+	pool_name(id, name);
+	reclaimed_name(from, reclaimed);
+	if (renameat2(pool->drafts, reclaimed, pool->objects, name, RENAME_NOREPLACE) == 0)
+		return MC_OK;
+	return errno == EEXIST ? MC_EXISTS : io_error("name a draft", pool->path);
+}
+
+void pool_forget_reclaimed(struct pool *pool, uint64_t from)
+{
+	char reclaimed[POOL_REUSED_SIZE];
+
+	reclaimed_name(from, reclaimed);
+	if (unlinkat(pool->drafts, reclaimed, 0) < 0 && errno != ENOENT)
 		(void)io_error("forget a draft", pool->path);
 }
 

@@ -6,6 +6,7 @@
  *
  *     <pool>/objects/<id, 16 hex digits>     the bytes, from offset 0
  *     <pool>/drafts/<id>                     drafts that had a name; gone at the next start
+ *     <pool>/drafts/<id>.reused              the same, of another object
  *     <pool>/aside/<name>                    what a scan found damaged or foreign
  *     <pool>/uuid                            16 bytes, drawn once: who this node is
  *     <pool>/lock                            held (flock) while a daemon runs
@@ -103,6 +104,18 @@ MC_MUST_CHECK enum mc_status pool_commit(struct pool *pool, int fd, uint64_t id)
  */
 void pool_withdraw(struct pool *pool, uint64_t id);
 void pool_forget(struct pool *pool, uint64_t id);
+
+/*
+ * Take an object's name away, as pool_remove() does.  If nobody else has the file open,
+ * no byte of it is missing, and it has that size, it is handed on as a draft for another
+ * object, with all that it holds.
+ *
+ * MC_BUSY   it is not
+ */
+MC_MUST_CHECK enum mc_status pool_reclaim(struct pool *pool, uint64_t id, uint64_t size, int *fd);
+/* Give what was the file of `from` the name of another object; as pool_commit(). */
+MC_MUST_CHECK enum mc_status pool_commit_reclaimed(struct pool *pool, uint64_t from, uint64_t id);
+void pool_forget_reclaimed(struct pool *pool, uint64_t from);
 
 /* Open a draft once more, for reading only: it does not count as a writer (pool_unwritten). */
 MC_MUST_CHECK enum mc_status pool_open_again(struct pool *pool, int fd, int *again);

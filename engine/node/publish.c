@@ -46,7 +46,10 @@ static bool discard_file_locked(struct node *node, struct object *object)
 	bool keep = !object_is(object, OBJECT_NAMED) && object->opens > 0 &&
 		    pool_object(node->pool, object->attr.id, O_RDWR, &object->draft_fd) == MC_OK;
 
-	pool_remove(node->pool, object->attr.id);
+	if (keep)
+		pool_remove(node->pool, object->attr.id);
+	else
+		stock_reclaim(node->stock, object->attr.id, object->attr.size);
 	pool_account(node->pool, -(int64_t)object->attr.allocated);
 	node->local_count--;
 	node->local_bytes -= object->attr.allocated;

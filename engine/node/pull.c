@@ -52,10 +52,9 @@ struct pull {
 	uint32_t tried;	  /* bit i: replica i of the object */
 	uint32_t replica; /* of this try, by a transport of that score */
 	unsigned score;
-	unsigned below; /* only transports that score less; 0: any */
-	int fd;		/* the draft */
-	bool warm;	/* its pages are there already */
-	void *memory;
+	unsigned below;		 /* only transports that score less; 0: any */
+	struct stock_file draft; /* fd -1: none; memory NULL: not mapped */
+	bool warm;		 /* its pages are there already */
 	struct mc_attr attr;
 	uint64_t *arrived;	/* bits, one a grain */
 	struct waiter *waiters; /* protected by node->lock */
@@ -145,53 +144,58 @@ static bool waiter_range_there(const struct pull *pull, const struct waiter *w)
 
 static void drop_draft(struct pull *pull)
 {
-	if (pull->memory)
-		munmap(pull->memory, pull->attr.size);
-	pull->memory = NULL;
-	if (pull->fd >= 0)
-		close(pull->fd);
-	pull->fd = -1;
+	if (pull->draft.memory)
+		munmap(pull->draft.memory, pull->attr.size);
+	pull->draft.memory = NULL;
+	if (pull->draft.fd >= 0)
+		close(pull->draft.fd);
+	stock_forget(pull->node->stock, &pull->draft);
+	pull->draft = (struct stock_file){.fd = -1};
 	free(pull->arrived);
 	pull->arrived = NULL;
 	pull->begun = false;
 	pull->warm = false;
 }
 
-/* One that was made ahead. */
+/* One that was kept ready, with all the room that it takes. */
 static bool take_draft(struct pull *pull)
 {
-	struct stock_file file;
-
-	if (!stock_take(pull->node->stock, pull->attr.size, &file))
+	if (!stock_take(pull->node->stock, pull->attr.size, &pull->draft))
 		return false;
 	counter_add(&pull->node->counters, COUNTER_PULLS_STOCKED, 1);
-	pull->fd = file.fd;
-	pull->memory = file.memory;
 	pull->warm = true;
 	return true;
 }
 
-static enum mc_status open_draft(struct pull *pull, const struct mc_attr *attr)
+static enum mc_status make_draft(struct pull *pull)
 {
-	struct node *node = pull->node;
-	enum mc_status status = node_make_room(node, attr->allocated);
+	uint64_t size = pull->attr.size;
+	enum mc_status status = pool_draft(pull->node->pool, &pull->draft.fd);
 
-	pull->attr = *attr;
-	if (!status && attr->size < node->config.stream_threshold && take_draft(pull))
-		return MC_OK;
-	if (!status)
-		status = pool_draft(node->pool, &pull->fd);
 	if (status)
 		return status;
-	if (ftruncate(pull->fd, (off_t)attr->size) < 0)
+	if (ftruncate(pull->draft.fd, (off_t)size) < 0)
 		return mc_status_from_errno(errno);
-	if (attr->size == 0)
+	if (size == 0)
 		return MC_OK;
-	void *memory = mmap(NULL, attr->size, PROT_READ | PROT_WRITE, MAP_SHARED, pull->fd, 0);
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, pull->draft.fd, 0);
 	if (memory == MAP_FAILED)
 		return mc_status_from_errno(errno);
-	pull->memory = memory;
-	if (attr->size < node->config.stream_threshold)
+	pull->draft.memory = memory;
+	return MC_OK;
+}
+
+static enum mc_status open_draft(struct pull *pull, const struct mc_attr *attr)
+{
+	pull->attr = *attr;
+	if (!take_draft(pull)) {
+		enum mc_status status = node_make_room(pull->node, attr->allocated);
+		if (!status)
+			status = make_draft(pull);
+		if (status)
+			return status;
+	}
+	if (attr->size < pull->node->config.stream_threshold)
 		return MC_OK;
 	pull->arrived = calloc(attr->size / PULL_GRAIN / 64 + 1, sizeof(pull->arrived[0]));
 	return pull->arrived ? MC_OK : MC_NO_MEMORY;
@@ -236,7 +240,7 @@ static enum mc_status sink_begin(struct transport_pull *base, const struct mc_at
 		}
 	}
 	/* Filling warm pages through the map is cheapest, cold ones through the file. */
-	*target = (struct transport_target){pull->memory, pull->warm ? -1 : pull->fd};
+	*target = (struct transport_target){pull->draft.memory, pull->warm ? -1 : pull->draft.fd};
 	finish_waiters(node, ready, pull->object, MC_OK);
 	return MC_OK;
 }
@@ -255,20 +259,36 @@ static enum mc_status copy_data(int from, int to, off_t begin, off_t end)
 	return MC_OK;
 }
 
+/* What is a hole there is one here. */
+static enum mc_status copy_hole(int to, off_t begin, off_t end)
+{
+	if (begin >= end ||
+	    fallocate(to, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, begin, end - begin) == 0)
+		return MC_OK;
+	return mc_status_from_errno(errno);
+}
+
 enum mc_status node_copy_file(int from, int to, uint64_t size)
 {
 	off_t begin = 0, end = 0, all = (off_t)size;
 	enum mc_status status = MC_OK;
 	struct stat st;
 
-	while (!status && (begin = lseek(from, end, SEEK_DATA)) >= 0 && begin < all) {
+	while (!status && end < all) {
+		begin = lseek(from, end, SEEK_DATA);
+		if (begin < 0 && errno != ENXIO)
+			return mc_status_from_errno(errno);
+		if (begin < 0 || begin > all) /* the rest is a hole */
+			begin = all;
+		status = copy_hole(to, end, begin);
+		end = begin;
+		if (status || begin == all)
+			break;
 		end = lseek(from, begin, SEEK_HOLE);
 		if (end < 0)
 			return mc_status_from_errno(errno);
 		status = copy_data(from, to, begin, end < all ? end : all);
 	}
-	if (!status && begin < 0 && errno != ENXIO) /* the rest is a hole */
-		status = mc_status_from_errno(errno);
 	if (!status && (fstat(from, &st) < 0 || st.st_size < all))
 		status = MC_IO;
 	if (!status && ftruncate(to, all) < 0)
@@ -282,7 +302,7 @@ static enum mc_status copy_lent(struct pull *pull, const struct mc_attr *attr, i
 	enum mc_status status = pull->streaming ? MC_OK : open_draft(pull, attr);
 
 	if (!status)
-		status = node_copy_file(fd, pull->fd, attr->size);
+		status = node_copy_file(fd, pull->draft.fd, attr->size);
 	pull->begun = pull->streaming || !status;
 	if (!pull->begun)
 		drop_draft(pull);
@@ -388,21 +408,22 @@ static enum mc_status commit(struct pull *pull)
 		return status;
 	record.attr.nlink = 1;
 	size_t size = record_encode(&record, bytes);
-	status = pool_record(node->pool, pull->fd, bytes, size);
+	status = pool_record(node->pool, pull->draft.fd, bytes, size);
 	if (status)
 		return status;
 	failpoint("pull.recorded");
-	pool_mark(node->pool, pull->attr.id, pull->fd);
+	pool_mark(node->pool, pull->attr.id, pull->draft.fd);
 	WITH_LOCK(&node->lock);
 	if (superseded_locked(pull, &pull->attr))
 		return MC_STALE;
-	status = pool_commit(node->pool, pull->fd, pull->attr.id);
+	status = stock_name(node->stock, &pull->draft, pull->attr.id);
 	if (status == MC_EXISTS) { /* of an older version */
 		pool_remove(node->pool, pull->attr.id);
-		status = pool_commit(node->pool, pull->fd, pull->attr.id);
+		status = stock_name(node->stock, &pull->draft, pull->attr.id);
 	}
 	if (status)
 		return status;
+	pull->draft.from = 0; /* it is nobody else's any more */
 	uint32_t kept = object->attr.flags;
 	object_set_attr(object, &record.attr);
 	object->attr.flags = kept;
@@ -610,7 +631,7 @@ static struct pull *pull_new_locked(struct node *node, struct object *object, bo
 	if (!pull)
 		return NULL;
 	object_ref(object);
-	*pull = (struct pull){.node = node, .object = object, .copy = copy, .fd = -1};
+	*pull = (struct pull){.node = node, .object = object, .copy = copy, .draft.fd = -1};
 	object->pull = pull;
 	pull->next = node->pulls;
 	node->pulls = pull;
@@ -729,7 +750,7 @@ enum mc_status node_descriptor(struct node *node, struct object *object, bool wr
 	if (object->borrow && !write)
 		return duplicate(node_borrowed_locked(object), fd);
 	if (node_arriving_locked(node, object) && !write)
-		return duplicate(object->pull->fd, fd);
+		return duplicate(object->pull->draft.fd, fd);
 	return MC_STALE;
 }
 

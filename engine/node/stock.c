@@ -1,12 +1,14 @@
 #include "engine/node/stock.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
@@ -16,19 +18,23 @@
 #define PAGE_SIZE  4096u
 #define POPULATE   23 /* MADV_POPULATE_WRITE, since 5.14; older headers lack it */
 #define REST_NS	   1000000000ull
-#define POOL_SHARE 32u /* of the pool, one part is the most that the stock takes */
+#define MADE_SHARE 32u /* of the pool, one part is the most that is made ... */
+#define POOL_SHARE 8u  /* ... and that is kept */
 
 struct stock {
 	/* fixed after init */
 	struct pool *pool;
-	uint64_t bytes_max;
+	uint64_t made_max; /* bytes */
+	uint64_t kept_max;
 	uint64_t room;
+	bool reclaims; /* the pool is memory: what goes is not read again */
 	pthread_t thread;
 	sem_t work;
 	/* atomic: taken by exchange, so each file has one owner */
 	struct stock_file *_Atomic files[STOCK_COUNT_MAX];
 	_Atomic uint64_t sizes[STOCK_SIZE_COUNT]; /* wanted, the last pulled first */
-	_Atomic uint64_t rest_ns;		  /* nothing is made before */
+	_Atomic uint64_t rest_ns;		  /* nothing is added before */
+	_Atomic uint64_t bytes;			  /* of all files, in pages */
 	atomic_bool stopping;
 };
 
@@ -40,14 +46,39 @@ static int64_t pages(uint64_t size)
 	return (int64_t)((size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE);
 }
 
+static void count(struct stock *stock, int64_t bytes)
+{
+	pool_spare(stock->pool, bytes);
+	stock->bytes += (uint64_t)bytes;
+}
+
+void stock_forget(struct stock *stock, const struct stock_file *file)
+{
+	if (file->from)
+		pool_forget_reclaimed(stock->pool, file->from);
+}
+
+enum mc_status stock_name(struct stock *stock, const struct stock_file *file, uint64_t id)
+{
+	return file->from ? pool_commit_reclaimed(stock->pool, file->from, id)
+			  : pool_commit(stock->pool, file->fd, id);
+}
+
 static void file_free(struct stock *stock, struct stock_file *file)
 {
 	if (!file)
 		return;
 	munmap(file->memory, file->size);
 	close(file->fd);
-	pool_spare(stock->pool, -pages(file->size));
+	stock_forget(stock, file);
+	count(stock, -pages(file->size));
 	free(file);
+}
+
+static bool file_map(struct stock_file *file)
+{
+	file->memory = mmap(NULL, file->size, PROT_READ | PROT_WRITE, MAP_SHARED, file->fd, 0);
+	return file->memory != MAP_FAILED;
 }
 
 static struct stock_file *file_new(struct stock *stock, uint64_t size)
@@ -56,18 +87,15 @@ static struct stock_file *file_new(struct stock *stock, uint64_t size)
 
 	if (!file)
 		return NULL;
-	*file = (struct stock_file){.fd = -1, .memory = MAP_FAILED, .size = size};
+	*file = (struct stock_file){.size = size};
 	if (pool_draft(stock->pool, &file->fd))
 		goto err_free;
-	if (ftruncate(file->fd, (off_t)size) < 0)
+	if (ftruncate(file->fd, (off_t)size) < 0 || !file_map(file))
 		goto err_close;
-	file->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file->fd, 0);
-	if (file->memory == MAP_FAILED)
-		goto err_close;
-	pool_spare(stock->pool, pages(size)); /* before the pages, or statfs sees them used */
+	count(stock, pages(size)); /* before the pages, or statfs sees them used */
 	if (madvise(file->memory, size, POPULATE) == 0)
 		return file;
-	pool_spare(stock->pool, -pages(size));
+	count(stock, -pages(size));
 	munmap(file->memory, size);
 err_close:
 	close(file->fd);
@@ -85,6 +113,11 @@ static void want(struct stock *stock, uint64_t size)
 	/* Two at once may lose a size: the next pull brings it back. */
 	atomic_store(&stock->sizes[1], atomic_load(&stock->sizes[0]));
 	atomic_store(&stock->sizes[0], size);
+}
+
+static bool wanted(const struct stock *stock, uint64_t size)
+{
+	return size == atomic_load(&stock->sizes[0]) || size == atomic_load(&stock->sizes[1]);
 }
 
 static bool room_for(const struct stock *stock, uint64_t size)
@@ -117,32 +150,41 @@ static bool file_put(struct stock *stock, struct stock_file *file)
 	return false;
 }
 
-/* How many files of this size there may be; 0: nobody pulls it any more. */
+/* How many files of this size are made; 0: nobody pulls it any more, or it is large. */
 static unsigned share_of(const struct stock *stock, uint64_t size)
 {
 	unsigned sizes = atomic_load(&stock->sizes[1]) ? STOCK_SIZE_COUNT : 1;
-	uint64_t fit = size ? stock->bytes_max / sizes / (uint64_t)pages(size) : 0;
+	uint64_t fit = size ? stock->made_max / sizes / (uint64_t)pages(size) : 0;
 
-	if (size != atomic_load(&stock->sizes[0]) && size != atomic_load(&stock->sizes[1]))
+	if (!wanted(stock, size) || size > stock->made_max / 2)
 		return 0;
-	return fit < STOCK_COUNT_MAX / sizes ? (unsigned)fit : STOCK_COUNT_MAX / sizes;
+	return fit < STOCK_MADE_MAX / sizes ? (unsigned)fit : STOCK_MADE_MAX / sizes;
 }
 
-/* Drop what is beyond the share of this size, or what is not of it and has none. */
+/* What is in this place, now the caller's. */
+static struct stock_file *file_get(struct stock *stock, unsigned place)
+{
+	if (!atomic_load_explicit(&stock->files[place], memory_order_relaxed))
+		return NULL;
+	return atomic_exchange(&stock->files[place], NULL);
+}
+
+/* Drop what nobody pulls any more.  How many there are of this size? */
 static unsigned sort_out(struct stock *stock, uint64_t size)
 {
-	unsigned share = share_of(stock, size), count = 0;
+	unsigned found = 0;
 
 	for (unsigned i = 0; i < STOCK_COUNT_MAX; i++) {
-		struct stock_file *file = atomic_exchange(&stock->files[i], NULL);
+		struct stock_file *file = file_get(stock, i);
 		if (!file)
 			continue;
-		bool keep = file->size == size ? count < share : share_of(stock, file->size) > 0;
-		count += keep && file->size == size;
-		if (!keep || !file_put(stock, file))
+		bool of_size = file->size == size;
+		if (!wanted(stock, file->size) || !file_put(stock, file))
 			file_free(stock, file);
+		else
+			found += of_size;
 	}
-	return count;
+	return found;
 }
 
 static void fill_size(struct stock *stock, uint64_t size)
@@ -185,16 +227,19 @@ static void *stock_thread(void *context)
 
 bool stock_take(struct stock *stock, uint64_t size, struct stock_file *taken)
 {
-	if (size < STOCK_OBJECT_MIN || size > stock->bytes_max / 2)
+	if (size < STOCK_OBJECT_MIN || size > stock->kept_max / 2)
 		return false;
 	want(stock, size);
 	for (unsigned i = 0; i < STOCK_COUNT_MAX; i++) {
-		struct stock_file *file = atomic_exchange(&stock->files[i], NULL);
+		struct stock_file *file = file_get(stock, i);
 		if (!file)
 			continue;
 		if (file->size == size) {
 			*taken = *file;
-			pool_spare(stock->pool, -pages(size));
+			count(stock, -pages(size));
+			/* Its pages are there, but not in the map: all at once costs less. */
+			if (file->from)
+				(void)madvise(file->memory, size, POPULATE);
 			free(file);
 			return true;
 		}
@@ -202,6 +247,36 @@ bool stock_take(struct stock *stock, uint64_t size, struct stock_file *taken)
 			file_free(stock, file);
 	}
 	return false;
+}
+
+static bool keeps(const struct stock *stock, uint64_t size)
+{
+	return stock->reclaims && size >= STOCK_OBJECT_MIN && wanted(stock, size) &&
+	       !resting(stock) && stock->bytes + size <= stock->kept_max && room_for(stock, 0);
+}
+
+void stock_reclaim(struct stock *stock, uint64_t id, uint64_t size)
+{
+	struct stock_file *file = keeps(stock, size) ? malloc(sizeof(*file)) : NULL;
+
+	if (!file) {
+		pool_remove(stock->pool, id);
+		return;
+	}
+	*file = (struct stock_file){.size = size, .from = id};
+	if (pool_reclaim(stock->pool, id, size, &file->fd)) {
+		free(file);
+		return;
+	}
+	if (!file_map(file)) {
+		close(file->fd);
+		stock_forget(stock, file);
+		free(file);
+		return;
+	}
+	count(stock, pages(size));
+	if (!file_put(stock, file))
+		file_free(stock, file);
 }
 
 void stock_fill(struct stock *stock)
@@ -217,22 +292,25 @@ void stock_drop(struct stock *stock)
 {
 	atomic_store(&stock->rest_ns, clock_ns() + REST_NS);
 	for (unsigned i = 0; i < STOCK_COUNT_MAX; i++)
-		file_free(stock, atomic_exchange(&stock->files[i], NULL));
+		file_free(stock, file_get(stock, i));
 }
 
 enum mc_status stock_start(struct pool *pool, uint64_t room, struct stock **stock)
 {
 	struct stock *s = calloc(1, sizeof(*s));
 	struct pool_space space;
+	struct statfs fs;
 
 	if (!s)
 		return MC_NO_MEMORY;
+	s->reclaims = fstatfs(pool_objects(pool), &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 	pool_space(pool, &space);
 	s->pool = pool;
 	s->room = room;
-	s->bytes_max = space.capacity / POOL_SHARE;
-	if (s->bytes_max > STOCK_BYTES_MAX)
-		s->bytes_max = STOCK_BYTES_MAX;
+	s->kept_max = space.capacity / POOL_SHARE;
+	s->made_max = space.capacity / MADE_SHARE;
+	if (s->made_max > STOCK_MADE_BYTES_MAX)
+		s->made_max = STOCK_MADE_BYTES_MAX;
 	sem_init(&s->work, 0, 0);
 	if (thread_start(&s->thread, stock_thread, s) != 0) {
 		free(s);
