@@ -410,7 +410,6 @@ static bool sweep(struct puller *puller, uint64_t now_ns)
 		enum mc_status status;
 		if (!look_at_locked(fetch, now_ns, &alarm_ns, &status))
 			continue;
-		fetch_detach_locked(fetch);
 		endings[count++] = (struct ending){fetch, status};
 	}
 	if (count < ENDINGS_MAX)

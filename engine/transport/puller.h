@@ -2,9 +2,9 @@
  * engine/transport/puller.h -- the puller's side of a stream transport
  *
  * A `link` is a connection to a peer; a peer has a few, opened when needed and
- * closed when idle.  A `fetch` is one pull: it stays on one link, so that the
- * owner keeps one version for it.  Whoever calls puller_pull() sends the first
- * request itself; the thread receives.  Where bytes are moved, they arrive in
+ * closed when idle.  A `fetch` is one pull, or the part of one that helps another
+ * puller: it stays on one link, so that the owner keeps one version for it.  Whoever
+ * calls puller_pull() sends the first request itself; the thread receives.  Where bytes are moved, they arrive in
  * chunks, a window of which is asked for at a time, straight into the sink's
  * file or memory; where descriptors are, the first reply is all there is.
  *

@@ -109,6 +109,16 @@ static bool bench_known(const char *name)
 	return false;
 }
 
+/* Also after the bench that it is asked about. */
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	}
+	return false;
+}
+
 static int exit_status(const struct run *run, enum mc_status status)
 {
 	if (workload_interrupted)
@@ -126,7 +136,7 @@ int main(int argc, char **argv)
 	struct sigaction action = {.sa_handler = interrupted, .sa_flags = SA_RESTART};
 	int bench_count = 0;
 
-	if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+	if (argc < 2 || wants_help(argc, argv)) {
 		usage();
 		return argc < 2 ? 2 : 0;
 	}

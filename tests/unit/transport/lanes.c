@@ -58,6 +58,7 @@ struct play {
 		struct play *play;
 		int fd;
 		pthread_t thread;
+		atomic_bool holds; /* the object, for whom it was pulled last */
 	} visits[CONNECTIONS_MAX];
 };
 
@@ -112,8 +113,10 @@ static bool answer(int fd, const struct pull_request *request, enum act act)
 	return send_all(fd, bytes, length) && act != ACT_CUTS;
 }
 
-static bool read_request(int fd, struct pull_request *request)
+/* The next PULL; a RELEASE is not answered. */
+static bool read_request(struct visit *visit, struct pull_request *request)
 {
+	int fd = visit->fd;
 	uint8_t bytes[MC_FRAME_HEADER_SIZE + PULL_REQUEST_SIZE];
 	struct frame frame;
 	struct reader r;
@@ -126,8 +129,11 @@ static bool read_request(int fd, struct pull_request *request)
 		if (recv(fd, bytes, frame.size, MSG_WAITALL) != (ssize_t)frame.size)
 			return false;
 		if (frame.verb == MC_VERB_PULL)
-			break; /* a RELEASE is not answered */
+			break;
+		ck_assert_int_eq(frame.verb, MC_VERB_RELEASE);
+		atomic_store(&visit->holds, false);
 	}
+	atomic_store(&visit->holds, true);
 	reader_init(&r, bytes, frame.size);
 	*request = (struct pull_request){.request_id = frame.request_id};
 	request->id = get_u64(&r);
@@ -145,7 +151,7 @@ static void *visit_thread(void *context)
 	int rights = 0;
 	bool goes_on = true;
 
-	while (goes_on && read_request(visit->fd, &request)) {
+	while (goes_on && read_request(visit, &request)) {
 		enum act act = ACT_ANSWERS;
 		/* Only who is first asks for the beginning. */
 		if (request.offset == 0)
@@ -279,6 +285,27 @@ START_TEST(what_helpers_bring_is_right_and_told_once)
 }
 END_TEST
 
+static unsigned held(void)
+{
+	unsigned count = 0;
+
+	for (int i = 0; i < atomic_load(&play.connection_count); i++)
+		count += atomic_load(&play.visits[i].holds);
+	return count;
+}
+
+START_TEST(all_who_held_it_for_a_pull_are_told_that_it_ended)
+{
+	for (int i = 0; i < 10; i++) {
+		pull_begin();
+		ck_assert_int_eq(getting_wait(&getting), MC_OK);
+		for (int waited_ms = 0; waited_ms < 10000 && held() > 0; waited_ms++)
+			usleep(1000);
+		ck_assert_uint_eq(held(), 0);
+	}
+}
+END_TEST
+
 static const struct {
 	enum act act;
 	int rights;
@@ -391,6 +418,7 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, what_helpers_bring_is_right_and_told_once);
+	tcase_add_test(tcase, all_who_held_it_for_a_pull_are_told_that_it_ended);
 	tcase_add_loop_test(tcase, what_a_helper_does_not_bring_the_first_does, 0,
 			    ARRAY_SIZE(failures));
 	tcase_add_loop_test(tcase, what_ends_the_first_ends_the_pull_after_its_helpers, 0,
