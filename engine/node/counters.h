@@ -26,7 +26,7 @@
 	ROW(TAKEN, "pull_taken", "of pull_shm: taken off the shelf, nobody was asked")             \
 	ROW(PULLS_RDMA, "pull_rdma", "objects read one-sided over RDMA")                           \
 	ROW(PULLS_OTHER, "pull_other", "objects pulled over another transport")                    \
-	ROW(PULLS_STOCKED, "pull_stocked", "objects pulled into a file that was ready")                \
+	ROW(PULLS_STOCKED, "pull_stocked", "objects pulled into a file that was ready")            \
 	ROW(PULL_BYTES, "pull_bytes", "bytes pulled")                                              \
 	ROW(PULL_FAILURES, "pull_failures", "replicas that could not be pulled")                   \
 	ROW(REPLICATIONS, "replications", "copies made because the master said so")                \

@@ -333,8 +333,7 @@ static uint32_t window_of(const struct link *link)
 	return window < PULLER_WINDOW_MAX ? window : PULLER_WINDOW_MAX;
 }
 
-struct fetch *fetch_new_helper(struct puller *puller, const struct fetch *first,
-			       struct link *link)
+struct fetch *fetch_new_helper(struct puller *puller, const struct fetch *first, struct link *link)
 {
 	struct fetch *fetch = new_fetch(puller, first->pull);
 

@@ -48,13 +48,13 @@ struct fetch {
 	/* protected by the puller's lock */
 	struct fetch *next, **at;
 	struct link *link;
-	struct span_range wanted; /* chunks, as last told; kept for when todo is known */
+	struct span_range wanted;	   /* chunks, as last told; kept for when todo is known */
 	uint64_t taken[PULLER_WINDOW_MAX]; /* a helper's chunks that have not come */
 	uint32_t taken_count;
-	uint32_t in_flight;	  /* requests ... */
-	uint32_t window;	  /* ... and how many there may be */
-	uint64_t version;	  /* asked for; the object's once that is known */
-	uint64_t retry_ns;	  /* ask again then; 0: nothing to ask again */
+	uint32_t in_flight; /* requests ... */
+	uint32_t window;    /* ... and how many there may be */
+	uint64_t version;   /* asked for; the object's once that is known */
+	uint64_t retry_ns;  /* ask again then; 0: nothing to ask again */
 	bool cancelled;
 	bool moving;	       /* by whom described() told; only that one ends it */
 	bool given_up;	       /* and was told that it need not go on */
@@ -79,8 +79,7 @@ struct fetch {
 struct fetch *fetch_new(struct puller *puller, struct transport_pull *pull);
 
 /* One more by another puller, on its link; `first` has begun.  NULL: out of memory. */
-struct fetch *fetch_new_helper(struct puller *puller, const struct fetch *first,
-			       struct link *link);
+struct fetch *fetch_new_helper(struct puller *puller, const struct fetch *first, struct link *link);
 
 bool fetch_helps(const struct fetch *fetch);
 

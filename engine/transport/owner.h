@@ -72,7 +72,7 @@ struct visitor {
 
 struct owner_config {
 	const char *name; /* of the thread */
-	int listen_fd; /* -1: it serves what it adopts */
+	int listen_fd;	  /* -1: it serves what it adopts */
 	const struct transport_source *source;
 	bool local;    /* visitors must prove that they are root or this user */
 	uint32_t flag; /* enum mc_pull_flag that requests must have; 0: none */
@@ -100,7 +100,7 @@ struct owner {
 	/* owned by the thread */
 	struct visitor *visitors;
 	struct visitor *gone; /* to be freed after the batch */
-	bool deaf; /* out of descriptors: not accepting until the next alarm */
+	bool deaf;	      /* out of descriptors: not accepting until the next alarm */
 	/* atomic */
 	_Atomic(struct visitor *) adopted; /* not served yet; only added to, or taken as a whole */
 	atomic_uint visitor_count;

@@ -4,9 +4,9 @@
  * A `link` is a connection to a peer; a peer has a few, opened when needed and
  * closed when idle.  A `fetch` is one pull, or the part of one that helps another
  * puller: it stays on one link, so that the owner keeps one version for it.  Whoever
- * calls puller_pull() sends the first request itself; the thread receives.  Where bytes are moved, they arrive in
- * chunks, a window of which is asked for at a time, straight into the sink's
- * file or memory; where descriptors are, the first reply is all there is.
+ * calls puller_pull() sends the first request itself; the thread receives.  Where bytes are moved,
+ * they arrive in chunks, a window of which is asked for at a time, straight into the sink's file or
+ * memory; where descriptors are, the first reply is all there is.
  *
  * A fetch that has not begun survives the loss of its link once, on a new
  * one: the peer may have closed an idle connection, or have restarted.  One that
