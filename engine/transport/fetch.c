@@ -230,8 +230,9 @@ void fetch_end(struct fetch *fetch, enum mc_status status)
 	}
 	if (status == MC_OK)
 		atomic_fetch_add_explicit(&puller->pulls_done, 1, memory_order_relaxed);
-	pull->sink->done(pull, status);
 	fetch_free(fetch);
+	/* Last: who hears of it may close the transport. */
+	pull->sink->done(pull, status);
 }
 
 static void renew(struct fetch *fetch, uint64_t now_ns)

@@ -24,6 +24,8 @@
 
 #define STEP_MS		1000u
 #define CONNECTIONS_MAX 16
+#define TRIES_MAX	1000
+#define SLOW_US		50000  /* so that a pull has not ended when something is done to it */
 #define LATE_US		100000 /* by then who still wrote would have */
 
 enum part { PART_FIRST, PART_HELPER };
@@ -46,6 +48,7 @@ struct play {
 	pthread_t thread;
 	/* atomic */
 	atomic_bool acts; /* else all is answered */
+	atomic_bool acted;
 	enum part part;
 	enum act act;
 	int rights; /* answers before it acts */
@@ -161,6 +164,8 @@ static void *visit_thread(void *context)
 			atomic_fetch_add(&play->helped, 1);
 		if (atomic_load(&play->acts) && part == play->part && rights++ >= play->rights)
 			act = play->act;
+		if (act != ACT_ANSWERS)
+			atomic_store(&play->acted, true);
 		usleep((useconds_t)atomic_load(&play->slow_us));
 		if (act != ACT_SILENT)
 			goes_on = answer(visit->fd, &request, act);
@@ -247,7 +252,7 @@ static void setup(void)
 	ck_assert_int_eq(pthread_create(&play.thread, NULL, play_thread, &play), 0);
 	played_open(&transport_tcp_ops, &transport);
 	/* Helpers have a connection once one was wished for. */
-	for (int i = 0; i < 1000 && helps() && atomic_load(&play.helped) == 0; i++) {
+	for (int i = 0; i < TRIES_MAX && helps() && atomic_load(&play.helped) == 0; i++) {
 		pull_begin();
 		ck_assert_int_eq(getting_wait(&getting), MC_OK);
 	}
@@ -323,12 +328,14 @@ START_TEST(what_a_helper_does_not_bring_the_first_does)
 	play.act = failures[_i].act;
 	play.rights = failures[_i].rights;
 	atomic_store(&play.slow_us, 1000); /* so that the first does not ask for all itself */
-	atomic_store(&play.helped, 0);
 	atomic_store(&play.acts, true);
-	pull_begin();
-	ck_assert_int_eq(getting_wait(&getting), MC_OK);
-	ck_assert_mem_eq(getting.memory, object, SIZE);
-	ck_assert_int_gt(atomic_load(&play.helped), failures[_i].rights);
+	/* It may be too late to be asked for so much. */
+	for (int i = 0; i < TRIES_MAX && !atomic_load(&play.acted); i++) {
+		pull_begin();
+		ck_assert_int_eq(getting_wait(&getting), MC_OK);
+		ck_assert_mem_eq(getting.memory, object, SIZE);
+	}
+	ck_assert(atomic_load(&play.acted));
 	assert_over();
 }
 END_TEST
@@ -356,7 +363,7 @@ END_TEST
 
 START_TEST(a_pull_that_is_cancelled_ends_after_its_helpers)
 {
-	atomic_store(&play.slow_us, 2000);
+	atomic_store(&play.slow_us, SLOW_US);
 	pull_begin();
 	while (atomic_load(&arrived_size) == 0)
 		usleep(100);
@@ -371,13 +378,12 @@ START_TEST(a_pull_whose_helper_has_gone_can_be_cancelled)
 	if (!helps())
 		return;
 	play.act = ACT_CLOSES;
-	atomic_store(&play.slow_us, 20000);
-	atomic_store(&play.helped, 0);
+	atomic_store(&play.slow_us, SLOW_US);
 	atomic_store(&play.acts, true);
 	pull_begin();
-	while (atomic_load(&play.helped) == 0)
+	while (!atomic_load(&play.acted))
 		usleep(100);
-	usleep(LATE_US / 4);
+	usleep(2 * SLOW_US); /* that connection is closed now, and others have some to bring */
 	transport_tcp_ops.cancel(transport, &getting.pull);
 	ck_assert_int_eq(getting_wait(&getting), MC_CANCELLED);
 	assert_over();
@@ -386,7 +392,7 @@ END_TEST
 
 START_TEST(a_transport_that_closes_ends_pulls_and_helpers)
 {
-	atomic_store(&play.slow_us, 2000);
+	atomic_store(&play.slow_us, SLOW_US);
 	pull_begin();
 	while (atomic_load(&arrived_size) == 0)
 		usleep(100);
@@ -399,7 +405,7 @@ END_TEST
 
 START_TEST(all_of_an_owner_that_goes_ends_the_pull)
 {
-	atomic_store(&play.slow_us, 2000);
+	atomic_store(&play.slow_us, SLOW_US);
 	pull_begin();
 	while (atomic_load(&arrived_size) == 0)
 		usleep(100);
