@@ -231,7 +231,8 @@ static void die_with_a_stock(void)
 {
 	open_stock(true, 0);
 	ask(SIZE);
-	while (spare() == 0)
+	/* Where others have work for so long it dies without one. */
+	for (int i = 0; i < CLUSTER_WAIT_S * 1000 && spare() == 0; i++)
 		usleep(1000);
 	raise(SIGKILL);
 }
