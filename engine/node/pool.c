@@ -694,7 +694,7 @@ static void visit_file(struct pool *pool, const char *name,
 
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && parse_file(name, &found.id)) {
 		found.size = (uint64_t)st.st_size;
-		found.allocated = (uint64_t)st.st_blocks * 512;
+		found.allocated = (uint64_t)st.st_blocks * STAT_BLOCK_SIZE;
 		found.recorded = pool_recorded(&st);
 		struct timespec changed = pool_marked(&st) ? st.st_ctim : st.st_mtim;
 		found.mtime = (struct mc_time){changed.tv_sec, (uint32_t)changed.tv_nsec};

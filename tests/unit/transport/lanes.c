@@ -230,6 +230,15 @@ static void pull_begin(void)
 	transport_tcp_ops.pull(transport, play.endpoint, &getting.pull);
 }
 
+/* Some of it has come, and some has not. */
+static void pull_half(void)
+{
+	atomic_store(&play.slow_us, SLOW_US);
+	pull_begin();
+	while (atomic_load(&arrived_size) == 0)
+		usleep(100);
+}
+
 static bool helps(void)
 {
 	cpu_set_t cpus;
@@ -363,10 +372,7 @@ END_TEST
 
 START_TEST(a_pull_that_is_cancelled_ends_after_its_helpers)
 {
-	atomic_store(&play.slow_us, SLOW_US);
-	pull_begin();
-	while (atomic_load(&arrived_size) == 0)
-		usleep(100);
+	pull_half();
 	transport_tcp_ops.cancel(transport, &getting.pull);
 	ck_assert_int_eq(getting_wait(&getting), MC_CANCELLED);
 	assert_over();
@@ -392,10 +398,7 @@ END_TEST
 
 START_TEST(a_transport_that_closes_ends_pulls_and_helpers)
 {
-	atomic_store(&play.slow_us, SLOW_US);
-	pull_begin();
-	while (atomic_load(&arrived_size) == 0)
-		usleep(100);
+	pull_half();
 	transport_tcp_ops.close(transport);
 	transport = NULL;
 	ck_assert_int_eq(getting_wait(&getting), MC_CANCELLED);
@@ -405,10 +408,7 @@ END_TEST
 
 START_TEST(all_of_an_owner_that_goes_ends_the_pull)
 {
-	atomic_store(&play.slow_us, SLOW_US);
-	pull_begin();
-	while (atomic_load(&arrived_size) == 0)
-		usleep(100);
+	pull_half();
 	for (int i = 0; i < atomic_load(&play.connection_count); i++)
 		shutdown(play.visits[i].fd, SHUT_RDWR);
 	ck_assert_int_eq(getting_wait(&getting), MC_UNREACHABLE);
