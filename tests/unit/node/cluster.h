@@ -241,6 +241,19 @@ static inline enum mc_status look(struct node *node, const char *name)
 	return status;
 }
 
+/* An answer of the master may be changing it. */
+static inline uint64_t version_of(struct node *node, const char *name)
+{
+	struct object *object;
+
+	ck_assert_int_eq(lookup(node, name, &object), MC_OK);
+	node_lock(node);
+	uint64_t version = object->attr.version;
+	node_unlock(node);
+	cluster_forget(node, object);
+	return version;
+}
+
 static inline enum mc_status create_in(struct node *node, uint64_t parent, const char *name,
 				       bool exclusive, struct object **object)
 {

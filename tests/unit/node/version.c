@@ -54,16 +54,6 @@ static void write_end(const struct writing *writing)
 	cluster_forget(a, writing->object);
 }
 
-static uint64_t version_asked(void)
-{
-	struct object *object;
-
-	ck_assert_int_eq(lookup(b, "key", &object), MC_OK);
-	uint64_t version = object->attr.version;
-	cluster_forget(b, object);
-	return version;
-}
-
 START_TEST(what_is_open_stays_one_version_until_its_last_close)
 {
 	struct object *object, *again;
@@ -82,7 +72,7 @@ START_TEST(what_is_open_stays_one_version_until_its_last_close)
 	ck_assert_int_eq(open_object(b, again, 0), MC_OK);
 	ck_assert(holds_bytes(b, again, SIZE, 1));
 	node_release(b, object, false);
-	ck_assert_uint_eq(version_asked(), object->attr.version);
+	ck_assert_uint_eq(version_of(b, "key"), object->attr.version);
 	ck_assert(holds_bytes(b, again, SIZE, 1));
 	node_release(b, again, false);
 	assert_reads(b, "key", rows[_i].next, 2);
@@ -143,7 +133,7 @@ START_TEST(what_was_on_its_way_when_the_next_version_was_heard_of_is_not_taken_f
 	node_open_object(b, object, 0, TID, turn_done, &turn);
 	EVENTUALLY(stat_of_node(a, rows[_i].served) > served);
 	publish(&writing, rows[_i].next, 2);
-	EVENTUALLY(version_asked() == writing.object->attr.version);
+	EVENTUALLY(version_of(b, "key") == writing.object->attr.version);
 	pthread_mutex_unlock(&stopper.held);
 	ck_assert_int_eq(turn_end(&stopper.turn, NULL), MC_OK);
 	ck_assert_int_eq(turn_end(&turn, NULL), MC_OK);
