@@ -86,10 +86,13 @@ static bool wait_locked(struct node *node, struct object *object, uint64_t deadl
 	return true;
 }
 
-bool node_doubt_wait(struct node *node, struct object *object, doubt_over_fn *go, void *context)
+/* A draft is not taken to be one again before whoever took it from the doubt has said so. */
+bool node_offer_wait_locked(struct node *node, struct object *object, doubt_over_fn *go,
+			    void *context)
 {
-	WITH_LOCK(&node->lock);
-	return object_is(object, OBJECT_DOUBT) &&
+	bool draft = !object_is(object, OBJECT_PUBLISHED);
+
+	return object_is(object, draft ? OBJECT_PUBLISHING : OBJECT_DOUBT) &&
 	       wait_locked(node, object, UINT64_MAX, go, context);
 }
 
@@ -227,7 +230,7 @@ struct offer *node_doubt_take_locked(struct node *node, const struct object *obj
 	return offer;
 }
 
-void node_doubt_over(struct node *node, const struct object *object)
+void node_offer_over(struct node *node, const struct object *object)
 {
 	waits_end(node, WAITING_OBJECT, object, MC_OK);
 }
@@ -273,8 +276,11 @@ bool node_doubt_open(struct node *node, struct object *object, uint32_t flags, i
 		return doubt;
 	op->flags = flags;
 	op->stamp = (uint64_t)tid;
-	if (node_doubt_wait(node, object, open_again, op))
-		return true;
-	op_free(op);
-	return false;
+	node_lock(node);
+	bool waits = object_is(object, OBJECT_DOUBT) &&
+		     wait_locked(node, object, UINT64_MAX, open_again, op);
+	node_unlock(node);
+	if (!waits)
+		op_free(op);
+	return waits;
 }

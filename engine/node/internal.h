@@ -244,11 +244,15 @@ void node_doubt_locked(struct node *node, struct offer *offer);
 struct offer *node_doubt_take_locked(struct node *node, const struct object *object,
 				     uint64_t version);
 /* Let those go who wait for the object. */
-void node_doubt_over(struct node *node, const struct object *object);
-/* MC_OK: the doubt is over, begin anew.  MC_TIMEOUT: the master could not be asked. */
+void node_offer_over(struct node *node, const struct object *object);
+/* MC_OK: the master has spoken, begin anew.  MC_TIMEOUT: it could not be asked. */
 typedef void doubt_over_fn(void *context, enum mc_status status);
-/* True: the object is in doubt; go is called when it is no more, or after a while. */
-bool node_doubt_wait(struct node *node, struct object *object, doubt_over_fn *go, void *context);
+/*
+ * True: the master may have the draft or not, being offered it, or the new version is
+ * in doubt; go is called when that has ended, or after a while.
+ */
+bool node_offer_wait_locked(struct node *node, struct object *object, doubt_over_fn *go,
+			    void *context);
 /* Who wants to write to an object in doubt opens it later.  False: it is not in doubt. */
 bool node_doubt_open(struct node *node, struct object *object, uint32_t flags, int32_t tid,
 		     node_done_fn *done, void *context);

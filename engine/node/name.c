@@ -188,61 +188,63 @@ static void unlink_again(void *context, enum mc_status status)
 	op_free(op);
 }
 
-/* Until the master has answered, no close may give it the name again. */
-static void leave(struct node *node, struct object *object)
-{
-	WITH_LOCK(&node->lock);
-	object->leaving++;
-}
+/* What is done about a name that is to go. */
+enum unlinking { UNLINK_DONE, UNLINK_WAITS, UNLINK_ASKS };
 
-/* A draft goes without the master, unless its publish is on its way. */
-static bool unlink_draft(struct node *node, struct object *parent, const char *name,
-			 enum mc_status *status)
+/* A draft goes without the master, but not while the master may have it. */
+static enum unlinking unlink_locked(struct op *op, enum mc_status *status, uint64_t *reserved)
 {
-	uint64_t reserved = 0;
+	struct node *node = op->node;
+	struct object *object =
+		object_lookup(&node->objects, op->object->attr.id, op->name, strlen(op->name));
 
-	node_lock(node);
-	struct object *object = object_lookup(&node->objects, parent->attr.id, name, strlen(name));
-	bool done = object && (object_is(object, OBJECT_DIRECTORY) ||
-			       !(object->flags & (OBJECT_PUBLISHED | OBJECT_PUBLISHING)));
-	*status = MC_OK;
-	if (done && object_is(object, OBJECT_DIRECTORY)) {
+	if (!object)
+		return UNLINK_ASKS;
+	if (object_is(object, OBJECT_DIRECTORY)) {
 		*status = MC_IS_DIRECTORY;
-	} else if (done) {
-		reserved = object_is(object, OBJECT_RESERVED) ? object->attr.id : 0;
-		remove_locked(node, object);
-		node_touch_locked(parent, 0);
+		return UNLINK_DONE;
 	}
-	node_unlock(node);
-	if (reserved)
-		node_unreserve(node, parent->attr.id, name, reserved);
-	return done;
+	if (node_offer_wait_locked(node, object, unlink_again, op))
+		return UNLINK_WAITS;
+	if (object->flags & (OBJECT_PUBLISHED | OBJECT_PUBLISHING)) {
+		object_ref(object);
+		op->other = object;
+		object->leaving++; /* until the answer no close may give it the name again */
+		return UNLINK_ASKS;
+	}
+	*reserved = object_is(object, OBJECT_RESERVED) ? object->attr.id : 0;
+	remove_locked(node, object);
+	node_touch_locked(op->object, 0);
+	return UNLINK_DONE;
 }
 
 void node_unlink(struct node *node, uint64_t parent_id, const char *name, node_done_fn *done,
 		 void *context)
 {
 	struct object *parent = find_directory(node, parent_id);
-	enum mc_status status = MC_NOT_FOUND;
+	enum mc_status status = MC_OK;
+	uint64_t reserved = 0;
 	struct writer w;
 
-	if (!parent || unlink_draft(node, parent, name, &status)) {
-		node_unref(node, parent);
-		done(context, status, NULL);
+	if (!parent) {
+		done(context, MC_NOT_FOUND, NULL);
 		return;
 	}
-	node_lock(node);
-	struct object *object = object_lookup(&node->objects, parent_id, name, strlen(name));
-	if (object)
-		object_ref(object);
-	node_unlock(node);
-	struct op *op = op_new(node, parent, object, name, NULL, done, context);
+	struct op *op = op_new(node, parent, NULL, name, NULL, done, context);
 	node_unref(node, parent);
-	node_unref(node, object);
-	if (!op || (op->other && node_doubt_wait(node, op->other, unlink_again, op)))
+	if (!op)
 		return;
-	if (op->other)
-		leave(node, op->other);
+	node_lock(node);
+	enum unlinking unlinking = unlink_locked(op, &status, &reserved);
+	node_unlock(node);
+	if (unlinking == UNLINK_WAITS)
+		return;
+	if (reserved)
+		node_unreserve(node, parent_id, name, reserved);
+	if (unlinking == UNLINK_DONE) {
+		op_end(op, status, NULL);
+		return;
+	}
 	writer_init(&w);
 	put_u16(&w, 1);
 	put_u64(&w, parent_id);
@@ -614,19 +616,22 @@ void node_rename(struct node *node, const struct node_rename *rename, node_done_
 		object = draft;
 	if (from && to && object)
 		m = move_new(node, rename, object, from, to);
+	if (m) {
+		m->done = done;
+		m->context = context;
+	}
+	bool waits = m && node_offer_wait_locked(node, object, move_again, m);
 	bool unpublished = object && !object_is(object, OBJECT_PUBLISHED);
 	bool publishing = object && object_is(object, OBJECT_PUBLISHING);
 	node_unlock(node);
+	if (waits)
+		return;
 	if (!m) {
 		/* The kernel found the name, and it changed since: let it look again. */
 		done(context, from && to && object ? MC_NO_MEMORY : MC_STALE, NULL);
 		return;
 	}
-	m->done = done;
-	m->context = context;
-	if (publishing && node_doubt_wait(node, object, move_again, m))
-		return;
-	if (unpublished && !publishing)
+	if (unpublished)
 		move_draft(m);
 	else if (publishing)
 		node_flush(node, object, move_flushed, m);

@@ -335,9 +335,12 @@ static void publish_next(struct node *node, struct object *object)
 		node_linger_locked(node, object);
 		node_claim_settle_locked(node, object);
 	}
+	bool waited = node->doubt_waits != NULL;
 	node_unlock(node);
 	if (next)
 		publish_begin(next);
+	if (waited)
+		node_offer_over(node, object);
 }
 
 static void publish_answer(struct publishing *p, enum mc_status status)
@@ -532,7 +535,6 @@ void node_offer_settle(struct node *node, struct offer *offer, const struct mc_a
 	if (!attr)
 		node_publishes_give_up(node, object);
 	publish_next(node, object);
-	node_doubt_over(node, object);
 	publishing_free(p);
 }
 
