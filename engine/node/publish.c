@@ -188,6 +188,17 @@ struct follow {
 	size_t xattrs_size;
 };
 
+/* Of PLACED_FLAGS, those that were set on the draft since it was offered. */
+static uint32_t placed_since(const struct publishing *p)
+{
+	uint32_t changed = p->offer.object->attr.flags ^ p->offer.attr.flags;
+	uint32_t since = changed & (uint32_t)MC_ATTR_PINNED;
+
+	if (!p->first) /* the master was asked */
+		return 0;
+	return changed & MC_ATTR_REPLICAS ? since | MC_ATTR_REPLICAS : since;
+}
+
 static bool same_time(struct mc_time a, struct mc_time b)
 {
 	return a.s == b.s && a.ns == b.ns;
@@ -204,6 +215,8 @@ static void follow_take_locked(const struct publishing *p, struct follow *f)
 	f->mask |= now->uid != offered->uid ? MC_SET_UID : 0;
 	f->mask |= now->gid != offered->gid ? MC_SET_GID : 0;
 	f->mask |= same_time(now->atime, offered->atime) ? 0 : MC_SET_ATIME;
+	f->mask |= placed_since(p) & MC_ATTR_PINNED ? MC_SET_PINNED : 0;
+	f->mask |= placed_since(p) & MC_ATTR_REPLICAS ? MC_SET_REPLICAS : 0;
 	if (!object_is(p->offer.object, OBJECT_DIRTY)) /* else the next publish tells */
 		f->mask |= same_time(now->mtime, offered->mtime) ? 0 : MC_SET_MTIME;
 	if (p->offer.object->xattrs)
@@ -242,9 +255,14 @@ void node_replaced_locked(struct node *node, struct object *object)
 	object_unref(&node->objects, object);
 }
 
+static void place_locked(struct object *object, const struct mc_attr *attr, uint32_t flags)
+{
+	object->attr.flags = (object->attr.flags & ~flags) | (attr->flags & flags);
+}
+
 void node_placed_locked(struct object *object, const struct mc_attr *attr)
 {
-	object->attr.flags = (object->attr.flags & ~PLACED_FLAGS) | (attr->flags & PLACED_FLAGS);
+	place_locked(object, attr, PLACED_FLAGS);
 }
 
 /* The master has the object: its file counts as one of the pool's from now on. */
@@ -257,7 +275,7 @@ static void published_file_locked(struct node *node, struct publishing *p,
 	object->attr.version = attr->version;
 	object->attr.allocated = p->offer.attr.allocated;
 	object->attr.nlink = object_is(object, OBJECT_REMOVED) ? 0 : 1;
-	node_placed_locked(object, attr);
+	place_locked(object, attr, PLACED_FLAGS & ~placed_since(p));
 	counter_add(&node->counters, COUNTER_PUBLISHES, 1);
 	if (p->first)
 		node->local_count++;
@@ -571,7 +589,7 @@ static void publish_reply(void *context, enum mc_status status, struct reader *b
 	follow_take_locked(p, &follow);
 	uint64_t left_over = published_locked(node, p, &attr);
 	if (p->offer.exclusive || attr.version != p->offer.attr.version ||
-	    ((attr.flags ^ p->offer.attr.flags) & PLACED_FLAGS))
+	    ((p->offer.object->attr.flags ^ p->offer.attr.flags) & PLACED_FLAGS))
 		rewrite_record_locked(node, p->offer.object);
 	node_unlock(node);
 	follow_send(node, p->offer.object->attr.id, &follow);

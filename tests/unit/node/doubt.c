@@ -510,6 +510,54 @@ START_TEST(a_mode_that_is_set_while_a_put_is_answered_is_kept)
 }
 END_TEST
 
+static bool has_flags(struct node *node, const char *name, uint32_t flags)
+{
+	struct object *object;
+
+	if (lookup(node, name, &object) != MC_OK)
+		return false;
+	node_lock(node);
+	bool same = (object->attr.flags & (MC_ATTR_PINNED | MC_ATTR_REPLICAS)) == flags;
+	node_unlock(node);
+	cluster_forget(node, object);
+	return same;
+}
+
+/* The same of a pin and of how many copies are wanted, set or taken back. */
+START_TEST(a_pin_that_is_set_while_a_put_is_answered_is_kept)
+{
+	const uint32_t flags = MC_ATTR_PINNED | MC_ATTR_REPLICAS_PUT(2u);
+	struct mc_attr before = {.flags = _i & 2 ? flags : 0},
+		       attr = {.flags = flags ^ before.flags};
+	struct turn pin, content;
+	struct object *object;
+
+	begin();
+	object = create(writer, "key");
+	write_bytes(writer, object, 100, 1);
+	turn_init(&pin, writer);
+	node_setattr(writer, object, MC_SET_PINNED | MC_SET_REPLICAS, &before, turn_done, &pin);
+	ck_assert_int_eq(turn_end(&pin, NULL), MC_OK);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	turn_init(&content, writer);
+	node_flush(writer, object, turn_done, &content);
+	EVENTUALLY(between_kept(&between) == 1);
+	turn_init(&pin, writer);
+	node_setattr(writer, object, MC_SET_PINNED | MC_SET_REPLICAS, &attr, turn_done, &pin);
+	ck_assert_int_eq(turn_end(&pin, NULL), MC_OK);
+	if (_i & 1) /* and the connection goes */
+		between_cut(&between, NULL);
+	between_let_go(&between);
+	ck_assert_int_eq(turn_end(&content, NULL), MC_OK);
+	ck_assert(has_flags(writer, "key", attr.flags));
+	node_release(writer, object, true);
+	cluster_forget(writer, object);
+	EVENTUALLY(has_flags(a, "key", attr.flags));
+	ck_assert(has_flags(writer, "key", attr.flags));
+	end();
+}
+END_TEST
+
 static bool is_claimed(const struct object *object)
 {
 	node_lock(writer);
@@ -679,6 +727,7 @@ static void add(TCase *tc)
 	tcase_add_loop_test(tc, a_restart_in_doubt_brings_nothing_back, 0, ROWS(ways));
 	tcase_add_test(tc, what_may_replace_nothing_does_not_later);
 	tcase_add_loop_test(tc, a_mode_that_is_set_while_a_put_is_answered_is_kept, 0, 2);
+	tcase_add_loop_test(tc, a_pin_that_is_set_while_a_put_is_answered_is_kept, 0, 4);
 	tcase_add_test(tc, what_is_released_before_its_publish_is_answered_can_be_taken_after_it);
 	tcase_add_test(tc, what_may_replace_nothing_is_not_taken_back_unanswered);
 	tcase_add_test(tc, what_may_replace_nothing_is_taken_back_when_it_was_answered);
