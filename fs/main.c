@@ -32,7 +32,8 @@ struct settings {
 	char *http, *master_http, *preferred, *cpu_latency;
 	char *log_level, *log_file;
 	uint64_t segment, stream_threshold, register_ahead;
-	uint32_t timeout_ms, cache_ms, watermark_high, watermark_low, wait_ms, replicas, ack;
+	uint32_t stream_after_ms, timeout_ms, cache_ms, watermark_high, watermark_low, wait_ms,
+		replicas, ack;
 	bool passthrough, io_uring, immutable, private_pool, lend;
 	bool foreground, help, version, debug;
 	bool read_only, no_exec; /* said in the words of mount(8) */
@@ -85,7 +86,12 @@ static const struct option_row rows[] = {
 	ROW(preferred, "preferred", 0, OPTION_STRING, .unit = "NAME[:NAME...]",
 	    .help = "Nodes, by name, that copies go to first, where no policy says otherwise."),
 	ROW(stream_threshold, "stream_threshold", 0, OPTION_SIZE, "64m", 1u << 20, 0,
-	    .unit = "SIZE", .help = "Larger objects of peers can be read while they still arrive."),
+	    .unit = "SIZE",
+	    .help = "Larger objects of peers can be read while they still arrive, where that takes "
+		    "longer than stream_after."),
+	ROW(stream_after_ms, "stream_after", 0, OPTION_DURATION, "1s", 0, 600000,
+	    .help = "How long an open of such an object may wait for the whole of it, which is "
+		    "then read without the daemon; a sixteenth of that tells how fast it comes."),
 	ROW(register_ahead, "register_ahead", 0, OPTION_SIZE, "1g", 0, 0, .unit = "SIZE",
 	    .help = "Bytes of objects that are registered with the NIC before a peer asks for them "
 		    "(0: none)."),
@@ -375,6 +381,7 @@ static enum mc_status start_node(struct daemon *d)
 		.announce_host = s->announce,
 		.transport = s->transport,
 		.stream_threshold = s->stream_threshold,
+		.stream_after_ms = s->stream_after_ms,
 		.show_bytes_max = s->register_ahead,
 		.cpu_latency = s->cpu_latency,
 		.timeout_ms = s->timeout_ms,

@@ -42,7 +42,8 @@ struct node_config {
 	uint32_t port_first; /* range of ports for peers; 0: any */
 	uint32_t port_last;
 	const char *transport;	       /* "auto", or one: "rdma", "tcp", "shm" */
-	uint64_t stream_threshold;     /* bytes; larger objects are readable while they arrive */
+	uint64_t stream_threshold;     /* bytes; larger objects are readable while they arrive, */
+	uint32_t stream_after_ms;      /* where that takes longer than this */
 	uint64_t show_bytes_max;       /* registered before peers ask; 0: nothing */
 	const char *cpu_latency;       /* as cpu_latency_read() takes it; NULL: any */
 	uint32_t timeout_ms;	       /* for every remote step */

@@ -22,12 +22,13 @@
  *   a replica that fails costs its turn; when all have failed, the master is
  *   asked once more where the object is
  *
- * Of an object above the stream threshold, opens are answered as soon as it
- * has begun, and reads wait for their range.
+ * Of an object above the stream threshold that takes long, opens are answered when
+ * that is known, and reads wait for their range.
  */
 
 #define PULL_GRAIN	    (64u << 10) /* ranges are tracked in units of this */
-#define STALE_REFRESHES_MAX 16u		/* an object that is written all the time is always newer */
+#define STREAM_PART	    16
+#define STALE_REFRESHES_MAX 16u /* an object that is written all the time is always newer */
 
 struct waiter {
 	struct waiter *next;
@@ -47,7 +48,7 @@ struct pull {
 	bool copy;	    /* bytes of our own are wanted, not a loan */
 	unsigned refreshes; /* how often the master was asked again */
 	bool begun;
-	bool streaming;
+	bool streaming;	  /* may be open already */
 	uint32_t owner;	  /* node that is being asked */
 	uint32_t tried;	  /* bit i: replica i of the object */
 	uint32_t replica; /* of this try, by a transport of that score */
@@ -56,7 +57,9 @@ struct pull {
 	struct stock_file draft; /* fd -1: none; memory NULL: not mapped */
 	bool warm;		 /* its pages are there already */
 	struct mc_attr attr;
-	uint64_t *arrived;	/* bits, one a grain */
+	uint64_t *arrived;	/* bits, one a grain; NULL: below the threshold */
+	uint64_t arrived_bytes; /* of this try, which began ... */
+	uint64_t begun_ns;	/* ... then */
 	struct waiter *waiters; /* protected by node->lock */
 };
 
@@ -207,41 +210,62 @@ static bool superseded_locked(const struct pull *pull, const struct mc_attr *att
 	return pull->object->attr.version > attr->version;
 }
 
+/* At the rate so far the whole is not there in stream_after, of which a part tells. */
+static bool takes_long(const struct pull *pull)
+{
+	double after_ns = pull->node->config.stream_after_ms * 1e6;
+	double past_ns = (double)(clock_ns() - pull->begun_ns);
+
+	return past_ns >= after_ns / STREAM_PART && pull->arrived_bytes < pull->attr.size &&
+	       past_ns * (double)pull->attr.size >= after_ns * (double)pull->arrived_bytes;
+}
+
+/* Those who only read, who need not wait for the whole. */
+static struct waiter *take_streaming_locked(struct pull *pull)
+{
+	if (!pull->arrived || pull->streaming || superseded_locked(pull, &pull->attr) ||
+	    !takes_long(pull))
+		return NULL;
+	pull->streaming = true;
+	object_set_attr(pull->object, &pull->attr);
+	return take_waiters_locked(pull, waiter_streams);
+}
+
+static enum mc_status begin_draft(struct pull *pull, const struct mc_attr *attr)
+{
+	enum mc_status status = open_draft(pull, attr);
+
+	node_lock(pull->node);
+	if (!status && superseded_locked(pull, attr))
+		status = MC_STALE;
+	node_unlock(pull->node);
+	if (status)
+		drop_draft(pull);
+	pull->begun = !status;
+	return status;
+}
+
 static enum mc_status sink_begin(struct transport_pull *base, const struct mc_attr *attr,
 				 struct transport_target *target)
 {
 	struct pull *pull = (struct pull *)base;
-	struct node *node = pull->node;
-	struct waiter *ready = NULL;
 
 	if (pull->begun && (attr->version != pull->attr.version || attr->size != pull->attr.size)) {
 		if (pull->streaming)
 			return MC_STALE; /* somebody reads the version before */
 		drop_draft(pull);
 	}
-	if (!pull->begun) {
-		enum mc_status status = open_draft(pull, attr);
-		if (status) {
-			drop_draft(pull);
-			return status;
-		}
-		pull->begun = true;
-		node_lock(node);
-		bool late = superseded_locked(pull, attr);
-		if (!late && pull->arrived) {
-			pull->streaming = true;
-			object_set_attr(pull->object, &pull->attr);
-			ready = take_waiters_locked(pull, waiter_streams);
-		}
-		node_unlock(node);
-		if (late) {
-			drop_draft(pull);
-			return MC_STALE;
-		}
-	}
+	enum mc_status status = pull->begun ? MC_OK : begin_draft(pull, attr);
+	if (status)
+		return status;
+	pull->begun_ns = clock_ns();
+	pull->arrived_bytes = 0;
+	node_lock(pull->node);
+	struct waiter *ready = take_streaming_locked(pull);
+	node_unlock(pull->node);
 	/* Filling warm pages through the map is cheapest, cold ones through the file. */
 	*target = (struct transport_target){pull->draft.memory, pull->warm ? -1 : pull->draft.fd};
-	finish_waiters(node, ready, pull->object, MC_OK);
+	finish_waiters(pull->node, ready, pull->object, MC_OK);
 	return MC_OK;
 }
 
@@ -346,10 +370,12 @@ static void sink_arrived(struct transport_pull *base, uint64_t offset, uint64_t 
 		return;
 	if (offset + length == pull->attr.size)
 		end = (offset + length + PULL_GRAIN - 1) / PULL_GRAIN;
+	pull->arrived_bytes += length;
 	node_lock(pull->node);
 	for (uint64_t grain = first; grain < end; grain++)
 		pull->arrived[grain / 64] |= 1ull << grain % 64;
-	struct waiter *ready = take_waiters_locked(pull, waiter_range_there);
+	struct waiter *ready = pull->streaming ? take_waiters_locked(pull, waiter_range_there)
+					       : take_streaming_locked(pull);
 	node_unlock(pull->node);
 	finish_waiters(pull->node, ready, pull->object, MC_OK);
 }

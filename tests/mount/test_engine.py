@@ -44,7 +44,7 @@ def an_object_with_a_hole_comes_too(cluster):
 
 @on_cluster(variants="one")
 def a_large_object_is_read_while_it_arrives(cluster):
-    _, a, b = cluster.pair(transport="engine-tcp", segment="512m")
+    _, a, b = cluster.pair(transport="engine-tcp", segment="512m", stream_after="0")
     data = content(3, 100 * MIB)
     put(at(a, "large"), data)
     with open(at(b, "large"), "rb") as file:

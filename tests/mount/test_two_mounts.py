@@ -377,7 +377,7 @@ def mode_owner_times_and_attributes_set_here_are_seen_there(cluster):
 
 @on_cluster(timeout_s=120)
 def a_large_object_is_read_at_random_offsets_while_it_streams(cluster):
-    _, a, b = cluster.pair(transport="tcp", segment="512m")
+    _, a, b = cluster.pair(transport="tcp", segment="512m", stream_after="0")
     size = 150 * MIB
     data = content(5, size)
     put(at(a, "large"), data)
@@ -398,7 +398,7 @@ def a_large_object_is_read_at_random_offsets_while_it_streams(cluster):
 
 @on_cluster()
 def what_a_stream_has_not_brought_yet_is_no_hole(cluster):
-    _, a, b = cluster.pair(transport="tcp", segment="512m", timeout="60s")
+    _, a, b = cluster.pair(transport="tcp", segment="512m", timeout="60s", stream_after="0")
     size = 150 * MIB
     put(at(a, "large"), content(8, size))
     fd = os.open(at(b, "large"), os.O_RDONLY)

@@ -71,6 +71,8 @@ struct cluster_node {
 	const char *name;   /* NULL: "node" */
 	const char *master; /* its address; NULL: as it is */
 	uint32_t timeout_ms;
+	uint64_t stream_threshold;
+	uint32_t stream_after_ms;
 	struct mc_placement placement;
 };
 
@@ -87,7 +89,8 @@ static inline struct node *cluster_start(const struct cluster_node *how)
 		.listen_host = "127.0.0.1",
 		.announce_host = "127.0.0.1",
 		.transport = how->transport ? how->transport : "auto",
-		.stream_threshold = 64ull << 20,
+		.stream_threshold = how->stream_threshold ? how->stream_threshold : 64ull << 20,
+		.stream_after_ms = how->stream_after_ms,
 		.timeout_ms = how->timeout_ms ? how->timeout_ms : 20000,
 		.watermark_high = 95,
 		.watermark_low = 90,
