@@ -2,7 +2,7 @@
 """Run clang-tidy over every C file that has changed since it was last clean.
 
 A file counts as unchanged while its preprocessed text (headers included,
-comments kept) and .clang-tidy are the same; what was clean is remembered under
+comments kept) and each .clang-tidy are the same; what was clean is remembered under
 the build folder, so a second run takes seconds.
 
 usage: tidy.py BUILD-FOLDER [JOBS]
@@ -17,6 +17,7 @@ import subprocess
 import sys
 
 TIDY = "clang-tidy"
+CONFIGS = (".clang-tidy", "tests/.clang-tidy")
 
 
 def commands_by_file(build):
@@ -59,7 +60,7 @@ def main():
     jobs = int(sys.argv[2]) if len(sys.argv) > 2 else 2
     (build / "tidy").mkdir(exist_ok=True)
     version = subprocess.run([TIDY, "--version"], capture_output=True, check=True).stdout
-    salt = version + pathlib.Path(".clang-tidy").read_bytes()
+    salt = version + b"".join(pathlib.Path(config).read_bytes() for config in CONFIGS)
     commands = commands_by_file(build)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         results = list(pool.map(
