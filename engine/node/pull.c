@@ -27,8 +27,8 @@
  */
 
 #define PULL_GRAIN	    (64u << 10) /* ranges are tracked in units of this */
-#define STREAM_PART	    16
-#define STALE_REFRESHES_MAX 16u /* an object that is written all the time is always newer */
+#define STREAM_PART	    16		/* of stream_after: enough to know how fast it comes */
+#define STALE_REFRESHES_MAX 16u		/* an object that is written all the time is always newer */
 
 struct waiter {
 	struct waiter *next;
@@ -210,7 +210,7 @@ static bool superseded_locked(const struct pull *pull, const struct mc_attr *att
 	return pull->object->attr.version > attr->version;
 }
 
-/* At the rate so far the whole is not there in stream_after, of which a part tells. */
+/* At the rate so far the whole is not there in stream_after. */
 static bool takes_long(const struct pull *pull)
 {
 	double after_ns = pull->node->config.stream_after_ms * 1e6;
