@@ -7,6 +7,11 @@
  * a node that hears that its object was replaced before it hears that the object
  * was published would keep it for good.
  *
+ * What a node does upon a push can't always be undone (it drops an object), though
+ * the leader that comes next may not know why it did.  Such a push is held until it
+ * must know, whether answers wait or not, and with it what else the session's node
+ * would be told of copies, but no invalidations.
+ *
  * Threads   The writer.
  */
 #ifndef MASTER_HELD_H
@@ -14,8 +19,10 @@
 
 #include "master/state.h"
 
-/* Hold the frame that begins at this place of the session's output. */
+/* Hold the frame that begins at this place of the session's output, an answer or behind one. */
 void held_add(struct mc_master *master, struct session *session, size_t begin);
+/* Hold a push that a node acts upon, if it must wait. */
+void held_push(struct mc_master *master, struct session *session, enum mc_verb verb, size_t begin);
 
 /* Let those go that need wait no more. */
 void held_release(struct mc_master *master);

@@ -158,8 +158,8 @@ void master_session_push(struct mc_master *master, struct session *session, enum
 
 	put_bytes(out, body, size);
 	frame_finish(out, begin, &frame);
-	if (session->held > 0 && !out->failed)
-		held_add(master, session, begin);
+	if (!out->failed)
+		held_push(master, session, verb, begin);
 	master_session_wrote(master, session);
 }
 

@@ -52,7 +52,8 @@ struct session {
 	size_t waiting;	   /* atomic; bytes of its requests that the writer has not seen */
 	bool paused;	   /* atomic; because of those nothing is read from it */
 	struct writer out; /* frames of this turn */
-	uint32_t held;	   /* frames that wait for the journal, see held.h */
+	uint32_t held;	   /* answers, and what is behind them, that wait for the journal ... */
+	uint32_t finals;   /* ... and pushes that a node acts upon, see held.h */
 	bool ready;	   /* on the list of those that have some */
 	struct session *ready_next;
 	bool ending; /* with this turn, after what it has to send */

@@ -1,5 +1,6 @@
 """A master that is lost is replaced, and nothing that was acknowledged is."""
 
+import errno
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ from cluster import free_port, wait_until
 from etcd import CONTROL, PROGRAM, Etcd, Relay
 from leading import HANG_S, PREFIX, check_many, leader_of, leader_port, masters_of, put_many, \
     time_until_works, wait_for_names, works
-from suite import get, on_cluster, put
+from suite import fails, get, on_cluster, put
 
 NEEDS = (PROGRAM, CONTROL)
 LEASE_S = 5
@@ -165,6 +166,44 @@ def what_was_removed_stays_removed(cluster):
     assert names == sorted(f"o{number}" for number in range(1, 100, 2)), names
     assert not os.path.exists(os.path.join(b.path, "d"))
     assert get(os.path.join(b.path, "e/o1")) == b"new"
+
+
+def undone(cluster, acks):
+    """One node replaces and removes what another holds; etcd is away, and the leader goes next."""
+    etcd = Etcd(cluster)
+    masters = masters_of(cluster, etcd, **{"journal-ack": acks})
+    a = cluster.node(etcd.journal, "a")
+    b = cluster.node(etcd.journal, "b", timeout="1s")
+    names = ("replaced", "moved", "removed")
+    for name in names:
+        put(os.path.join(a.path, name), name.encode())
+        os.stat(os.path.join(b.path, name))
+    wait_until(lambda: len(etcd.keys(PREFIX + "objects/")) >= len(names), HANG_S, "all is recorded")
+    etcd.kill()
+    for deed in (lambda: os.rename(os.path.join(b.path, "moved"), os.path.join(b.path, "replaced")),
+                 lambda: os.unlink(os.path.join(b.path, "removed"))):
+        if acks == "sync":
+            with fails(errno.ETIMEDOUT):
+                deed()
+        else:
+            deed()
+            time.sleep(1)
+    masters[0].kill()
+    etcd.start(0)
+    etcd.wait()
+    time_until_works(a)
+    for name in names:
+        assert get(os.path.join(a.path, name)) == name.encode(), name
+
+
+@on_cluster(variants="one", needs=NEEDS, timeout_s=300)
+def what_etcd_never_heard_of_has_dropped_nothing(cluster):
+    undone(cluster, "sync")
+
+
+@on_cluster(variants="one", needs=NEEDS, timeout_s=300)
+def nor_where_answers_do_not_wait_for_it(cluster):
+    undone(cluster, "async")
 
 
 @on_cluster(variants="one", needs=NEEDS, timeout_s=300)
