@@ -172,6 +172,8 @@ bool node_xattr_text_locked(const struct object *object, const char *name, char 
 /* -- linger.c -- */
 /* The last writer closed; where a writable map lives on, look again later. */
 void node_linger_locked(struct node *node, struct object *object);
+/* A new version could not be published: the janitor tries again once nobody has it open. */
+void node_linger_again_locked(struct node *node, struct object *object);
 /* Publish what such maps wrote, once they are gone. */
 void node_linger_turn(struct node *node);
 /* Forget them all: the node closes. */

@@ -4,17 +4,22 @@
 
 #include "engine/base/cleanup.h"
 
-/* An object whose handles are closed while a writable map of it lives on. */
+/*
+ * An object whose handles are closed while a writable map of it lives on, or that could
+ * not be published when they were.
+ */
 struct lingering {
 	struct lingering *next;
 	struct object *object; /* counted */
 	uint64_t since_ns;
+	uint64_t again_ns; /* not looked at before */
 };
 
 /* The kernel's own descriptor of a closed file goes within this; what lasts longer is a map. */
 #define LINGER_CLOSE_NS 100000000ull
-#define MAPPED_A_TURN	64u /* of the maps that live on, looked at in turn */
-#define LOOKS_A_LOCK	16u /* some microseconds each */
+#define LINGER_AGAIN_NS 1000000000ull /* between tries to publish it */
+#define MAPPED_A_TURN	64u	      /* of the maps that live on, looked at in turn */
+#define LOOKS_A_LOCK	16u	      /* some microseconds each */
 
 /* Whether nobody can write to it any more.  If all of it is published, its file says so. */
 static bool rests_locked(struct node *node, const struct object *object)
@@ -24,19 +29,35 @@ static bool rests_locked(struct node *node, const struct object *object)
 	return pool_rest(node->pool, object->attr.id, object->attr.version);
 }
 
-void node_linger_locked(struct node *node, struct object *object)
+static void linger_locked(struct node *node, struct object *object, uint64_t again_ns)
 {
-	if (!object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) ||
-	    (object->flags & (OBJECT_REMOVED | OBJECT_LINGERING)) || rests_locked(node, object))
-		return;
 	struct lingering *lingering = malloc(sizeof(*lingering));
+
 	if (!lingering)
 		return;
 	object_ref(object);
-	*lingering = (struct lingering){.next = node->lingering, .object = object};
-	lingering->since_ns = clock_ns();
+	*lingering = (struct lingering){node->lingering, object, clock_ns(), again_ns};
 	object->flags |= OBJECT_LINGERING;
 	node->lingering = lingering;
+}
+
+/* It may be left to itself, and is not yet. */
+static bool may_linger(const struct object *object)
+{
+	return object_is(object, OBJECT_LOCAL | OBJECT_PUBLISHED) &&
+	       !(object->flags & (OBJECT_REMOVED | OBJECT_LINGERING));
+}
+
+void node_linger_locked(struct node *node, struct object *object)
+{
+	if (may_linger(object) && !rests_locked(node, object))
+		linger_locked(node, object, 0);
+}
+
+void node_linger_again_locked(struct node *node, struct object *object)
+{
+	if (may_linger(object))
+		linger_locked(node, object, clock_ns() + LINGER_AGAIN_NS);
 }
 
 static void flushed(void *context, enum mc_status status, struct object *object)
@@ -46,8 +67,7 @@ static void flushed(void *context, enum mc_status status, struct object *object)
 
 	(void)object;
 	if (status)
-		log_warn("what a map wrote was not published status=\"%s\"",
-			 mc_status_text(status));
+		log_debug("what is closed was not published status=\"%s\"", mc_status_text(status));
 	node_lock(node);
 	op->object->writers--;
 	node->writers--;
@@ -92,8 +112,13 @@ static void look_at_locked(struct node *node, struct lingering *lingering, struc
 {
 	struct object *object = lingering->object;
 	bool local = object_is(object, OBJECT_LOCAL);
-	bool lasts = clock_ns() - lingering->since_ns > LINGER_CLOSE_NS;
+	uint64_t now = clock_ns();
+	bool lasts = now - lingering->since_ns > LINGER_CLOSE_NS;
 
+	if (local && now < lingering->again_ns) {
+		push(&node->lingering, lingering);
+		return;
+	}
 	if (local && object->writers == 0 && !pool_unwritten(node->pool, object->attr.id)) {
 		if (lasts)
 			append_mapped_locked(node, lingering);

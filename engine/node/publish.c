@@ -434,6 +434,13 @@ static void publish_withdraw_locked(struct publishing *p, enum mc_status status)
 	}
 }
 
+/* It may work later. */
+static bool passes(enum mc_status status)
+{
+	return status == MC_READ_ONLY || status == MC_UNREACHABLE || status == MC_NO_SPACE ||
+	       status == MC_NO_MEMORY || status == MC_AGAIN;
+}
+
 static void publish_failed(struct publishing *p, enum mc_status status)
 {
 	struct node *node = p->node;
@@ -441,6 +448,9 @@ static void publish_failed(struct publishing *p, enum mc_status status)
 	node_lock(node);
 	node_offer_end_locked(&p->offer);
 	publish_withdraw_locked(p, node_change_status(status));
+	/* Its file is changed already, and nobody else can read it before it is published. */
+	if (!p->first && passes(status))
+		node_linger_again_locked(node, p->offer.object);
 	node_unlock(node);
 	if (status != MC_EXISTS)
 		log_warn("a publish failed name=\"%s\" id=%" PRIx64 " status=\"%s\"", p->offer.name,

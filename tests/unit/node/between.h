@@ -25,7 +25,13 @@
 #include "engine/base/net.h"
 #include "engine/rpc/wire.h"
 
-enum between_what { BETWEEN_PASS, BETWEEN_LOSE, BETWEEN_TIME_OUT, BETWEEN_HOLD };
+enum between_what {
+	BETWEEN_PASS,
+	BETWEEN_LOSE,
+	BETWEEN_TIME_OUT,
+	BETWEEN_REFUSE, /* as a master does that leads no more */
+	BETWEEN_HOLD
+};
 enum between_way { BETWEEN_REQUESTS, BETWEEN_REPLIES, BETWEEN_WAYS };
 
 struct between_stream {
@@ -74,12 +80,13 @@ static inline bool between_send(int fd, const uint8_t *bytes, size_t size)
 }
 
 /* To the node, instead of what the master says. */
-static inline bool between_time_out(struct between *between, const struct frame *frame)
+static inline bool between_answer(struct between *between, const struct frame *frame,
+				  enum mc_status status)
 {
 	uint8_t header[MC_FRAME_HEADER_SIZE];
 	struct frame reply = {.kind = MC_FRAME_REPLY,
 			      .verb = frame->verb,
-			      .status = MC_TIMEOUT,
+			      .status = status,
 			      .epoch = between->epoch,
 			      .request_id = frame->request_id};
 
@@ -97,7 +104,9 @@ static inline bool between_frame(struct between *between, enum between_way way,
 	case BETWEEN_PASS:
 		return between_send(between->streams[way].to, bytes, size);
 	case BETWEEN_TIME_OUT:
-		return between_time_out(between, frame);
+		return between_answer(between, frame, MC_TIMEOUT);
+	case BETWEEN_REFUSE:
+		return between_answer(between, frame, MC_READ_ONLY);
 	case BETWEEN_LOSE:
 	case BETWEEN_HOLD:
 		break;
