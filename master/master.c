@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/cpu_latency.h"
 #include "engine/base/log.h"
 #include "master/admin.h"
 #include "master/await.h"
@@ -31,6 +32,7 @@ static void master_free(struct mc_master *master)
 {
 	admin_close(master->admin);
 	server_close(master->server);
+	cpu_latency_close(master->cpu_latency);
 	held_fini(master);
 	unstored_free(master->unstored);
 	if (master->journal)
@@ -117,6 +119,11 @@ static enum mc_status config_take(struct mc_master *master, const struct mc_mast
 	}
 	if (!config->listen && !config->socket) {
 		log_error("a master must listen somewhere");
+		return MC_INVALID;
+	}
+	if (config->cpu_latency && !cpu_latency_read(config->cpu_latency, &(uint32_t){0})) {
+		log_error("cpu latency must be auto, any or 0 to %u microseconds given=\"%s\"",
+			  CPU_LATENCY_MAX_US, config->cpu_latency);
 		return MC_INVALID;
 	}
 	return MC_OK;
@@ -246,6 +253,7 @@ static enum mc_status serve(struct mc_master *master, const struct mc_master_con
 enum mc_status mc_master_start(const struct mc_master_config *config, struct mc_master **master)
 {
 	struct mc_master *m = calloc(1, sizeof(*m));
+	char why[96];
 
 	if (!m)
 		return MC_NO_MEMORY;
@@ -254,6 +262,9 @@ enum mc_status mc_master_start(const struct mc_master_config *config, struct mc_
 		free(m);
 		return status;
 	}
+	m->cpu_latency = cpu_latency_begin(config->cpu_latency, why, sizeof(why));
+	if (config->cpu_latency)
+		log_info("idle processors cpu_latency=\"%s\"", why);
 	status = state_init(m);
 	if (status == MC_OK)
 		status = listen_open(m, config);

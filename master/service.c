@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "engine/base/cpu_latency.h"
 #include "engine/base/log.h"
 #include "master/ahead.h"
 #include "master/gather.h"
@@ -211,6 +212,8 @@ static enum mc_status request_handle(struct call *call, const struct frame *fram
 	const struct verb_row *row = &service_rows[frame->verb];
 	if (!call->session->id && !row->early)
 		return MC_PROTOCOL;
+	if (frame->verb != MC_VERB_HEARTBEAT) /* nodes without work send those as well */
+		cpu_latency_busy(master->cpu_latency);
 	reader_init(&r, body, frame->size);
 	bool checks = !row->batched || !call->reading;
 	if (checks && body_check(row, r) != MC_OK)

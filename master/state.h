@@ -83,7 +83,8 @@ static inline uint64_t counter_get(const uint64_t *counter)
 struct mc_master {
 	/* fixed after start */
 	struct server *server;
-	struct admin *admin; /* NULL: no HTTP */
+	struct admin *admin;		 /* NULL: no HTTP */
+	struct cpu_latency *cpu_latency; /* NULL: off */
 	struct mc_clock clock;
 	uint32_t loop_count;
 	uint32_t heartbeat_ms;

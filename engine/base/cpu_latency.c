@@ -128,6 +128,30 @@ enum mc_status cpu_latency_open(const char *device, uint32_t us, struct cpu_late
 	return MC_OK;
 }
 
+struct cpu_latency *cpu_latency_begin(const char *text, char *why, size_t size)
+{
+	bool automatic = text && strcmp(text, "auto") == 0;
+	struct cpu_latency *latency = NULL;
+	uint32_t us;
+
+	MUST(cpu_latency_read(text ? text : "any", &us));
+	if (us == CPU_LATENCY_ANY) {
+		snprintf(why, size, "off: %s",
+			 automatic ? "idle processors stay with this machine (not haltpoll)"
+				   : "by option");
+		return NULL;
+	}
+	enum mc_status status = cpu_latency_open(CPU_LATENCY_DEVICE, us, &latency);
+	if (status)
+		snprintf(why, size, "off: %s: %s", CPU_LATENCY_DEVICE, mc_status_text(status));
+	else
+		snprintf(why, size, "on: %u us while requests come", us);
+	if (status && !automatic)
+		log_warn("idle processors are not kept ready device=%s reason=\"%s\"",
+			 CPU_LATENCY_DEVICE, mc_status_text(status));
+	return latency;
+}
+
 void cpu_latency_close(struct cpu_latency *latency)
 {
 	if (!latency)

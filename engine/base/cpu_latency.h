@@ -19,6 +19,7 @@
 
 #include <mooncake/status.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define CPU_LATENCY_DEVICE  "/dev/cpu_dma_latency"
@@ -42,6 +43,12 @@ MC_MUST_CHECK enum mc_status cpu_latency_open(const char *device, uint32_t us,
 					      struct cpu_latency **latency);
 /* Takes NULL. */
 void cpu_latency_close(struct cpu_latency *latency);
+
+/*
+ * Open it as an option says: "auto", "any" or NULL, or microseconds (a text that can't
+ * be read is a bug).  NULL: it is off, which nobody minds; why says so to people.
+ */
+struct cpu_latency *cpu_latency_begin(const char *text, char *why, size_t size);
 
 /* There is work.  Takes NULL. */
 void cpu_latency_busy(struct cpu_latency *latency);

@@ -204,32 +204,6 @@ static void init_state(struct node *node, const struct node_config *config,
 		snprintf(node->host, sizeof(node->host), "%s", node->name);
 }
 
-/* A node works without it. */
-static void cpu_latency_start(struct node *node)
-{
-	const char *text = node->config.cpu_latency ? node->config.cpu_latency : "any";
-	char *why = node->cpu_latency_why;
-	size_t size = sizeof(node->cpu_latency_why);
-	bool automatic = strcmp(text, "auto") == 0;
-	uint32_t us = CPU_LATENCY_ANY;
-
-	MUST(cpu_latency_read(text, &us));
-	if (us == CPU_LATENCY_ANY) {
-		snprintf(why, size, "off: %s",
-			 automatic ? "idle processors stay with this machine (not haltpoll)"
-				   : "by option");
-		return;
-	}
-	enum mc_status status = cpu_latency_open(CPU_LATENCY_DEVICE, us, &node->cpu_latency);
-	if (status)
-		snprintf(why, size, "off: %s: %s", CPU_LATENCY_DEVICE, mc_status_text(status));
-	else
-		snprintf(why, size, "on: %u us while requests come", us);
-	if (status && !automatic)
-		log_warn("idle processors are not kept ready device=%s reason=\"%s\"",
-			 CPU_LATENCY_DEVICE, mc_status_text(status));
-}
-
 enum mc_status node_open(const struct node_config *config, const struct node_events *events,
 			 struct node **node)
 {
@@ -238,7 +212,8 @@ enum mc_status node_open(const struct node_config *config, const struct node_eve
 	if (!n)
 		return MC_NO_MEMORY;
 	init_state(n, config, events);
-	cpu_latency_start(n);
+	n->cpu_latency = cpu_latency_begin(config->cpu_latency, n->cpu_latency_why,
+					   sizeof(n->cpu_latency_why));
 	signal(SIGIO, SIG_IGN); /* leases that are looked at (pool_unused) may be broken */
 	enum mc_status status = object_table_init(&n->objects);
 	if (!status)

@@ -61,6 +61,12 @@ struct mc_master_config {
 	const char *admin_token_file; /* holds what `Authorization: Bearer` must say; NULL */
 	const char *metadata_writes;  /* "open", "token", NULL or "auto": open without a token */
 	struct mc_etcd_config etcd;
+	/*
+	 * Microseconds that an idle processor of this machine may take to wake up while
+	 * requests come; "auto": 0 in a virtual machine that idles by haltpoll, else any;
+	 * NULL or "any": nothing is asked of the kernel.
+	 */
+	const char *cpu_latency;
 };
 
 /*

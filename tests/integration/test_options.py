@@ -149,8 +149,24 @@ def idle_processors_are_kept_ready_while_requests_come(cluster):
 
 
 @on_cluster(variants="one")
+def a_master_keeps_idle_processors_ready_while_it_is_asked(cluster):
+    if not os.access(CPU_LATENCY, os.R_OK | os.W_OK):
+        skip(f"{CPU_LATENCY} is not ours")
+    master = cluster.master(**{"cpu-latency": 6})
+    assert 'cpu_latency="on: 6 us' in master.log(), master.log()
+    node = cluster.node(master, cpu_latency="any")
+
+    def kept_ready():
+        os.path.exists(os.path.join(node.path, "missing"))
+        return longest_wakeup_us() <= 6
+    wait_until(kept_ready, 20, "the kernel is asked")
+
+
+@on_cluster(variants="one")
 def idle_processors_are_left_alone_on_demand(cluster):
-    node = cluster.node(cpu_latency="any")
+    master = cluster.master(**{"cpu-latency": "any"})
+    assert 'cpu_latency="off: by option' in master.log(), master.log()
+    node = cluster.node(master, cpu_latency="any")
     status = os.getxattr(node.path, "user.mooncake.status").decode()
     assert "cpu_latency off: by option" in status, status
 

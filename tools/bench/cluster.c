@@ -20,7 +20,7 @@
 /* How each program is called.  {word} is replaced by what it names below. */
 static const char *const master_command[] = {
 	"{bin}/mooncake-master", "--listen", "127.0.0.1:{port}", "--journal",
-	"file:{dir}/journal",	 NULL,
+	"file:{dir}/journal",	 "-o",	     "{master}",	 NULL,
 };
 static const char *const node_command[] = {
 	"{bin}/mooncakefs",
@@ -126,6 +126,7 @@ enum mc_status cluster_start(struct cluster *cluster, const struct run *run, con
 {
 	char port[8], all_extra[1024];
 	const char *options = run->options.node_options;
+	const char *master = run->options.master_options;
 
 	MUST(node_count <= CLUSTER_NODE_COUNT_MAX);
 	*cluster = (struct cluster){.port = port_free(), .node_count = node_count};
@@ -142,7 +143,8 @@ enum mc_status cluster_start(struct cluster *cluster, const struct run *run, con
 			{"bin", run->bin},    {"dir", cluster->directory},
 			{"port", port},	      {"segment", run->options.segment},
 			{"extra", all_extra}, {"mount", mount},
-			{"node", node},	      {NULL, NULL},
+			{"node", node},	      {"master", master ? master : ""},
+			{NULL, NULL},
 		};
 
 		if (i == 0) {

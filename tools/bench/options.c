@@ -204,6 +204,7 @@ static const struct option_row {
 	{"--segment", "SIZE", TEXT(segment), NULL, "memory of each node (default 2g)"},
 	{"--node-options", "LIST", TEXT(node_options), NULL,
 	 "more mount options of each node, as -o takes them"},
+	{"--master-options", "LIST", TEXT(master_options), NULL, "the same of the master"},
 	{"--bin", "DIR", TEXT(bin), NULL, "where the programs are (default: beside this one)"},
 	{"--python", "FILE", TEXT(python), NULL, "peer, master, engine: with the wheel"},
 	{"--venv", "DIR", TEXT(venv), NULL, "peer, master, engine: made when absent"},

@@ -37,6 +37,7 @@ struct options {
 	const char *transports; /* comma-separated */
 	const char *segment;
 	const char *node_options;
+	const char *master_options;
 	const char *bin;
 	const char *plot;
 	const char *python, *venv, *script;
