@@ -170,6 +170,7 @@
  *
  * REMOVE, RENAME and PUBLISH over a name tell each node with a replica to DROP
  * it, except the session that asked, and send INVALIDATE to all other sessions.
+ * A master that writes to etcd sends DROP and KIND when etcd has the change.
  * The name may mean another object than the asker knows: REMOVE answers with the
  * id of the one that is gone.
  * REMOVE and RENAME work as well on a name that LOOKUP does not show because all
