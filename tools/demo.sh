@@ -285,6 +285,7 @@ python3 "$dir/transfer.py" "$dir/a" "$dir/b" "$shm" "${files[@]}" || transferred
 
 one=$(find "$dir/b/demo" -type f -printf '%s %p\n' | sort -nr | head -n 1 | cut -d ' ' -f 2-)
 show stat "$one"
+sleep 1.2 # nodes tell the master once a second what they hold
 show "$bin/mooncake" --master "127.0.0.1:$port" status
 
 cat <<END

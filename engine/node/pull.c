@@ -223,8 +223,7 @@ static bool takes_long(const struct pull *pull)
 /* Those who only read, who need not wait for the whole. */
 static struct waiter *take_streaming_locked(struct pull *pull)
 {
-	if (!pull->arrived || pull->streaming || superseded_locked(pull, &pull->attr) ||
-	    !takes_long(pull))
+	if (pull->streaming || superseded_locked(pull, &pull->attr) || !takes_long(pull))
 		return NULL;
 	pull->streaming = true;
 	object_set_attr(pull->object, &pull->attr);
@@ -258,11 +257,14 @@ static enum mc_status sink_begin(struct transport_pull *base, const struct mc_at
 	enum mc_status status = pull->begun ? MC_OK : begin_draft(pull, attr);
 	if (status)
 		return status;
-	pull->begun_ns = clock_ns();
-	pull->arrived_bytes = 0;
-	node_lock(pull->node);
-	struct waiter *ready = take_streaming_locked(pull);
-	node_unlock(pull->node);
+	struct waiter *ready = NULL;
+	if (pull->arrived) {
+		pull->begun_ns = clock_ns();
+		pull->arrived_bytes = 0;
+		node_lock(pull->node);
+		ready = take_streaming_locked(pull);
+		node_unlock(pull->node);
+	}
 	/* Filling warm pages through the map is cheapest, cold ones through the file. */
 	*target = (struct transport_target){pull->draft.memory, pull->warm ? -1 : pull->draft.fd};
 	finish_waiters(pull->node, ready, pull->object, MC_OK);

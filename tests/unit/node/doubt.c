@@ -196,6 +196,19 @@ END_TEST
 
 /* -- while it is on offer -- */
 
+/* Put "key" as far as its answer, which is held; it stays open. */
+static struct object *offer_begin(struct turn *content)
+{
+	struct object *object = create(writer, "key");
+
+	write_bytes(writer, object, 100, 1);
+	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_PUBLISH);
+	turn_init(content, writer);
+	node_flush(writer, object, turn_done, content);
+	EVENTUALLY(between_kept(&between) == 1);
+	return object;
+}
+
 static void rename_begin(const char *name, const char *new_name, bool noreplace, struct turn *turn)
 {
 	struct node_rename how = {MC_ROOT_ID, name, MC_ROOT_ID, new_name, noreplace, TID};
@@ -234,16 +247,10 @@ END_TEST
 /* What a close is publishing is renamed then, and published once. */
 START_TEST(what_is_published_under_its_name_is_renamed_after_it)
 {
-	struct object *object;
 	struct turn content, turn;
 
 	begin();
-	object = create(writer, "key");
-	write_bytes(writer, object, 100, 1);
-	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_PUBLISH);
-	turn_init(&content, writer);
-	node_flush(writer, object, turn_done, &content);
-	EVENTUALLY(between_kept(&between) == 1);
+	struct object *object = offer_begin(&content);
 	rename_begin("key", "other", false, &turn);
 	between_let_go(&between);
 	ck_assert_int_eq(turn_end(&content, NULL), MC_OK);
@@ -497,15 +504,9 @@ START_TEST(a_mode_that_is_set_while_a_put_is_answered_is_kept)
 {
 	struct mc_attr attr = {.mode = S_IFREG | 0600};
 	struct turn mode, content;
-	struct object *object;
 
 	begin();
-	object = create(writer, "key");
-	write_bytes(writer, object, 100, 1);
-	between_do(&between, BETWEEN_HOLD, BETWEEN_REPLIES, MC_VERB_PUBLISH);
-	turn_init(&content, writer);
-	node_flush(writer, object, turn_done, &content);
-	EVENTUALLY(between_kept(&between) == 1);
+	struct object *object = offer_begin(&content);
 	turn_init(&mode, writer);
 	node_setattr(writer, object, MC_SET_MODE, &attr, turn_done, &mode);
 	ck_assert_int_eq(turn_end(&mode, NULL), MC_OK);

@@ -137,11 +137,13 @@ static void end(void)
 	node_close(reader, true);
 }
 
-static struct object *found(const char *name)
+/* "key" as the reader finds it; of its bytes so many come. */
+static struct object *found(uint64_t bytes)
 {
 	struct object *object;
 
-	ck_assert_int_eq(lookup(reader, name, &object), MC_OK);
+	gate_set(bytes);
+	ck_assert_int_eq(lookup(reader, "key", &object), MC_OK);
 	return object;
 }
 
@@ -193,8 +195,7 @@ START_TEST(what_takes_long_is_read_while_it_arrives)
 
 	begin(0);
 	put(a, "key", 16 * MIB, 1);
-	gate_set(4 * MIB);
-	struct object *object = found("key");
+	struct object *object = found(4 * MIB);
 	ck_assert_int_eq(open_object(reader, object, 0), MC_OK);
 	ck_assert(arriving(object));
 	ck_assert_int_eq(await(object, 0, 4096), MC_OK);
@@ -220,8 +221,7 @@ START_TEST(what_comes_soon_is_opened_whole)
 
 	begin(600000);
 	put(a, "key", 16 * MIB, 1);
-	gate_set(4 * MIB);
-	struct object *object = found("key");
+	struct object *object = found(4 * MIB);
 	open_begin(object, &turn);
 	usleep(50000);
 	ck_assert(!turn_ended(&turn));
@@ -241,8 +241,7 @@ START_TEST(what_will_take_long_is_not_waited_for)
 
 	begin(2000);
 	put(a, "key", 16 * MIB, 1);
-	gate_set(0);
-	struct object *object = found("key");
+	struct object *object = found(0);
 	open_begin(object, &turn);
 	for (int i = 0; i < 15 && !turn_ended(&turn); i++) {
 		usleep(200000);
@@ -269,8 +268,7 @@ START_TEST(a_stream_that_loses_its_source_goes_on_elsewhere_or_fails)
 	put(owner, "key", 48 * MIB, 1);
 	if (_i == 1)
 		assert_reads(a, "key", 48 * MIB, 1);
-	gate_set(4 * MIB);
-	struct object *object = found("key");
+	struct object *object = found(4 * MIB);
 	ck_assert_int_eq(open_object(reader, object, 0), MC_OK);
 	ck_assert_int_eq(await(object, 0, 4096), MC_OK);
 	await_begin(object, 0, 48 * MIB, &turn);
