@@ -27,10 +27,11 @@ MODULES = ["virtio_pci", "virtio_net", "9p", "9pnet_virtio", "fuse", "ext4", "br
 PROGRAMS = ["bash", "ip", "rdma", "ibv_devinfo", "ib_read_bw", "ib_write_bw", "ib_read_lat",
             "rping", "nvme", "mke2fs", "iperf3"]
 
+LIBRARIES = "/lib/x86_64-linux-gnu"
 # What programs open by name; ldd does not know of it.
 PROVIDER = "/usr/lib/x86_64-linux-gnu/libibverbs/librxe-rdmav34.so"
 FILES = ["/etc/libibverbs.d/rxe.driver", PROVIDER, "/etc/mke2fs.conf",
-         "/lib/x86_64-linux-gnu/libgcc_s.so.1"]
+         f"{LIBRARIES}/libgcc_s.so.1"]
 
 TEXTS = {"etc/passwd": "root:x:0:0:root:/:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/false\n",
          "etc/group": "root:x:0:\nnogroup:x:65534:\n",
@@ -73,10 +74,15 @@ class Archive:
             self.file(name, file.read(), stat.S_IMODE(os.stat(source).st_mode))
 
     def program(self, source):
-        """The program under bin, and the libraries that it names where they stand here."""
+        """The program under bin, and the libraries that it names.
+
+        Those of the system stand where they do here, others where the loader looks
+        last: a guest mounts its own /tmp, whatever was built below it.
+        """
         self.copy(f"bin/{os.path.basename(source)}", source)
         for library in libraries(source):
-            self.copy(library, library)
+            system = library.startswith(("/lib", "/usr/lib"))
+            self.copy(library if system else f"{LIBRARIES}/{os.path.basename(library)}", library)
 
     def close(self):
         self._entry("TRAILER!!!", 0, b"")
